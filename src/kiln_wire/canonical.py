@@ -8,11 +8,16 @@ implementations differ.
 from __future__ import annotations
 
 import json
+from array import array
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any, Final
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 8785, appendix D: larger integers lose digits in an IEEE double
 DEFAULT_MAX_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_MAX_DEPTH: Final = 64
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_DEPTH_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 as signed bytes
 
 
 class CanonicalError(ValueError):
@@ -25,8 +30,10 @@ def canonical_json(document: object) -> bytes:
     Raises CanonicalError for floats, integers beyond 2**53 - 1, keys that are not strings, and strings
     that are not valid Unicode.
     """
-    _check(document, 0)
-    text = json.dumps(_sorted(document), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # ASCII keys have the same order by code points as by UTF-16 code units, and json.dumps sorts those in C
+    ascii_keys = _check(document, 0)
+    ordered = document if ascii_keys else _sorted(document)
+    text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":"), allow_nan=False, sort_keys=ascii_keys)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -50,61 +57,67 @@ def strict_loads(data: bytes, *, max_bytes: int = DEFAULT_MAX_BYTES, max_depth: 
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CanonicalError(f"the document is not UTF-8: {error}") from None
-    _check_depth(text, max_depth)
+    _check_depth(data, max_depth)
     try:
         return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise CanonicalError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except CanonicalError:
+        raise
+    except ValueError as error:  # an integer with more digits than sys.get_int_max_str_digits()
+        raise CanonicalError(str(error)) from None
 
 
 def _sorted(value: object) -> object:
     # RFC 8785, section 3.2.3: keys are sorted by their UTF-16 code units.
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value, key=lambda k: k.encode("utf-16-be"))}
+        return {key: _sorted(value[key]) for key in sorted(value, key=_utf16)}
     if isinstance(value, (list, tuple)):
         return [_sorted(item) for item in value]
     return value
 
 
-def _check(value: object, depth: int) -> None:
+def _utf16(key: str) -> bytes:
+    return key.encode("utf-16-be", "surrogatepass")  # a lone surrogate is refused with the finished text
+
+
+def _check(value: object, depth: int) -> bool:
+    """Refuse what has no canonical form; return whether all keys are ASCII."""
     if depth > DEFAULT_MAX_DEPTH:
         raise CanonicalError(f"nested deeper than {DEFAULT_MAX_DEPTH} levels")
+    ascii_keys = True
+    items: Iterable[object]
     match value:
         case None | bool() | str():
-            return
+            return True
         case int():
             if abs(value) > MAX_SAFE_INTEGER:
                 raise CanonicalError(f"{value} is beyond 2**53 - 1")
+            return True
         case dict():
-            for key, item in value.items():
+            for key in value:
                 if not isinstance(key, str):
                     raise CanonicalError(f"the key {key!r} is not a string")
-                _check(item, depth + 1)
+                ascii_keys = ascii_keys and key.isascii()
+            items = value.values()
         case list() | tuple():
-            for item in value:
-                _check(item, depth + 1)
+            items = value
         case _:
             raise CanonicalError(f"{type(value).__name__} has no canonical form")
+    for item in items:
+        # strings are most of every document; not calling for them halves the time
+        if type(item) is not str and not _check(item, depth + 1):
+            ascii_keys = False
+    return ascii_keys
 
 
-def _check_depth(text: str, max_depth: int) -> None:
-    depth, in_string, escaped = 0, False, False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
-            depth += 1
-            if depth > max_depth:
-                raise CanonicalError(f"nested deeper than {max_depth} levels")
-        elif char in "]}":
-            depth -= 1
+def _check_depth(data: bytes, max_depth: int) -> None:
+    # Without escaped backslashes and escaped quotes, every second piece between quotes is outside of strings.
+    # (A backslash outside of a string is refused by the parser before it gets to any bracket behind it.)
+    outside = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    steps = array("b", b"".join(outside).translate(_DEPTH_STEPS, _NOT_BRACKETS))
+    if max(accumulate(steps), default=0) > max_depth:
+        raise CanonicalError(f"nested deeper than {max_depth} levels")
 
 
 def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -29,6 +29,8 @@ class DocumentError(ValueError):
 
 def encode(value: object) -> Any:
     """Return *value* (a dataclass, a tuple of them, or a JSON value) as plain JSON data."""
+    if isinstance(value, Digest):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         result = {}
         for name, key, hint in _fields(type(value)):
@@ -37,7 +39,7 @@ def encode(value: object) -> Any:
         return result
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
-    return str(value) if isinstance(value, Digest) else value
+    return value
 
 
 def decode(cls: type[T], data: object, path: str = "$") -> T:

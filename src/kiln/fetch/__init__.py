@@ -1,0 +1,1 @@
+"""Fetching files by digest from mirrors that have logical names."""

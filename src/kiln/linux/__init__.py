@@ -1,0 +1,1 @@
+"""The only code that starts processes, mounts, unshares, locks and writes atomically."""

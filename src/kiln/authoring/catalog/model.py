@@ -17,6 +17,8 @@ class Reason:
     """Why something is there: the chain from the cause, outermost first; never empty."""
 
     chain: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    """Further causes of the same thing, and what it won against (`instead of 0: hardening strict > ip-forwarding`)."""
 
     def __str__(self) -> str:
         return " > ".join(self.chain)
@@ -74,6 +76,14 @@ class FileWish:
     mode: int
     owner: str
     group: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalWish:
+    """A file or folder that packages leave behind and that must not be in an image, such as an SSH host key."""
+
+    path: str
     reason: Reason
 
 
@@ -161,3 +171,5 @@ class Resolution:
     kernel_package: str
     kernel_cmdline: str
     disk_bytes: int
+    removals: tuple[RemovalWish, ...] = ()
+    """Removed after the packages are installed and before the files are written."""

@@ -1,0 +1,1 @@
+"""Lock to plan: pure, no input or output."""

@@ -7,8 +7,12 @@ its own making (its epoch is the newest date that a signed index carries) and no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from kiln_wire.digest import Digest
+
+BUILD_TREE: Final = "build"
+IMAGE_TREE: Final = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class LockedPackage:
     depends: tuple[str, ...]
     """Names of the packages in the same tree that its Pre-Depends and Depends are satisfied by, sorted."""
     reason: str
-    """Why it is in: `feature docker`, or `depends: docker.io > containerd`."""
+    """Why it is in: `feature docker`, or the shortest chain from there: `feature docker > docker.io > containerd`."""
 
 
 @dataclass(frozen=True, slots=True)

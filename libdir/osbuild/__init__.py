@@ -1,0 +1,1 @@
+"""The runtime of stages. Nothing is imported here: a stage pays for every module that its interpreter loads."""

@@ -1,0 +1,1 @@
+"""Debian packages: reading, unpacking many at once, dpkg's database, configuring."""

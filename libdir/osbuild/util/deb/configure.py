@@ -1,0 +1,77 @@
+"""Running the maintainer scripts of unpacked packages, as dpkg would, in a tree that is not running."""
+
+import os
+import subprocess
+
+INACTIVE_PROGRAMS = (
+    "/usr/sbin/start-stop-daemon",  # nothing may start while an image is built
+    "/usr/sbin/update-initramfs",  # made once, by its own stage, when the configuration is complete
+    "/usr/bin/mandb",  # its index depends on the order of files; a booted system makes it when it is idle
+)
+POLICY = "usr/sbin/policy-rc.d"
+ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "DEBCONF_NONINTERACTIVE_SEEN": "true",
+    "DEBCONF_NOWARNINGS": "yes",
+    "UCF_FORCE_CONFFNEW": "1",
+    "INITRD": "No",
+}
+DPKG_OPTIONS = ("--force-unsafe-io", "--log=/dev/null")
+
+
+class Policy:
+    """Keeps maintainer scripts from starting services (policy-rc.d(8)) while the block runs."""
+
+    def __init__(self, tree):
+        self._path = os.path.join(tree, POLICY)
+
+    def __enter__(self):
+        with open(self._path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\nexit 101\n")
+        os.chmod(self._path, 0o755)
+        return self
+
+    def __exit__(self, *_):
+        os.unlink(self._path)
+
+
+def preinst(packages, root, dpkg_version):
+    """Run `preinst install` of each package; base-passwd first, since others look accounts up."""
+    ordered = sorted(packages, key=lambda package: (package.name != "base-passwd", package.name))
+    lines = ["set -e"]
+    for package in ordered:
+        if "preinst" not in package.control_files:
+            continue
+        lines.append(
+            "DPKG_MAINTSCRIPT_PACKAGE=%s DPKG_MAINTSCRIPT_ARCH=%s /var/lib/dpkg/info/%s.preinst install || "
+            "{ echo >&2 'the preinst of %s failed'; exit 1; }"
+            % (package.name, package.stanza["Architecture"], package.info_name, package.name)
+        )
+    environment = dict(
+        ENVIRONMENT,
+        DPKG_MAINTSCRIPT_NAME="preinst",
+        DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT="1",
+        DPKG_MAINTSCRIPT_DEBUG="0",
+        DPKG_RUNNING_VERSION=dpkg_version,
+        DPKG_ADMINDIR="/var/lib/dpkg",
+        DPKG_ROOT="",
+    )
+    root.run(["/bin/sh", "-c", "\n".join(lines)], env=environment)
+
+
+def configure(root, progress):
+    """Configure everything that is unpacked; *progress* gets the name of each package as it becomes installed."""
+    reader, writer = os.pipe()
+    argv = ["dpkg", *DPKG_OPTIONS, "--status-fd", str(writer), "--configure", "-a"]
+    with root.popen(argv, env=ENVIRONMENT, pass_fds=(writer,)) as process:
+        os.close(writer)
+        with os.fdopen(reader, encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                words = line.split(": ")
+                if words[0] == "status" and len(words) >= 3 and words[2].strip() == "installed":
+                    progress(words[1])
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, argv)
+    audit = root.run(["dpkg", "--audit"], stdout=subprocess.PIPE)
+    if audit.stdout.strip():
+        raise RuntimeError("packages are not completely installed:\n" + audit.stdout.decode("utf-8", "replace"))

@@ -1,0 +1,77 @@
+"""dpkg's database for packages that are unpacked and not configured yet.
+
+dpkg reads it, configures everything and from then on keeps it; see dpkg(1) on the states and deb-triggers(5).
+"""
+
+import os
+
+DIRECTORY = "var/lib/dpkg"
+NOT_STORED = ("control",)
+FIELDS_NOT_IN_STATUS = ("Filename", "Size", "MD5sum", "SHA1", "SHA256", "Description-md5")
+
+
+def write(packages, contents, tree, architecture):
+    """Write status, file lists, maintainer scripts and triggers for *packages*."""
+    root = os.path.join(tree, DIRECTORY)
+    for name in ("info", "triggers", "updates", "alternatives", "parts"):
+        os.makedirs(os.path.join(root, name), mode=0o755, exist_ok=True)
+    ordered = sorted(packages, key=lambda package: (package.name, package.stanza["Architecture"]))
+    _text(root, "status", "".join(_status(package) for package in ordered))
+    _text(root, "available", "")
+    _text(root, "diversions", "")
+    _text(root, "statoverride", "")
+    _text(root, "info/format", "1\n")
+    _text(root, "arch-native", architecture + "\n")
+    for package in ordered:
+        _info(package, contents[package], root)
+    _triggers(ordered, root)
+
+
+def _status(package):
+    fields = [("Package", package.name), ("Status", "install ok unpacked")]
+    fields += [
+        (name, value)
+        for name, value in package.stanza.items()
+        if name not in FIELDS_NOT_IN_STATUS and name != "Package"
+    ]
+    if package.conffiles:
+        fields.append(("Conffiles", "".join("\n %s newconffile" % path for path in package.conffiles)))
+    return "".join("%s:%s%s\n" % (name, "" if value.startswith("\n") else " ", value) for name, value in fields) + "\n"
+
+
+def _info(package, paths, root):
+    _text(root, "info/%s.list" % package.info_name, "".join(path + "\n" for path in paths))
+    for name, (data, mode) in package.control_files.items():
+        if name in NOT_STORED or "/" in name:
+            continue
+        path = os.path.join(root, "info", "%s.%s" % (package.info_name, name))
+        with open(path, "wb") as file:
+            file.write(data)
+        os.chmod(path, 0o755 if mode & 0o111 else 0o644)
+
+
+def _triggers(packages, root):
+    """Register who is interested in what; nothing is pending, since every package will be configured anyway."""
+    files, named = [], {}
+    for package in packages:
+        text = package.control_files.get("triggers", (b"", 0))[0].decode("utf-8")
+        for line in text.splitlines():
+            words = line.split("#")[0].split()
+            if len(words) != 2 or not words[0].startswith("interest"):
+                continue
+            owner = package.info_name + ("/noawait" if words[0] == "interest-noawait" else "")
+            if words[1].startswith("/"):
+                files.append("%s %s\n" % (words[1], owner))
+            else:
+                named.setdefault(words[1], []).append(owner + "\n")
+    _text(root, "triggers/File", "".join(files))
+    _text(root, "triggers/Unincorp", "")
+    for name, owners in named.items():
+        _text(root, "triggers/%s" % name, "".join(owners))
+
+
+def _text(root, name, text):
+    path = os.path.join(root, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, 0o644)

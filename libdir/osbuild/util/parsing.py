@@ -1,0 +1,41 @@
+"""Locations in a stage's options: tree:///path, mount://name/path, input://name/path, or a bare path in the tree."""
+
+import os
+from urllib.parse import unquote, urlsplit
+
+from osbuild.util.path import in_tree
+
+
+def parse_location(location, args):
+    """Return the path that *location* stands for, given the stage's arguments.
+
+    A trailing slash is kept, as `/.`: it means the content of a directory. Raises ValueError for an unknown scheme, an
+    unknown input or mount, and a path that leaves its root.
+    """
+    root, path = parse_location_into_parts(location, args)
+    target = in_tree(root, path)
+    return os.path.join(target, ".") if path.endswith("/") and path.strip("/") else target
+
+
+def parse_location_into_parts(location, args):
+    """Return (root directory, path below it, beginning with a slash)."""
+    url = urlsplit(location)
+    path = unquote(url.path) or "/"
+    if url.scheme in ("", "tree"):
+        if url.netloc:
+            raise ValueError("%s: a location in the tree has no name" % location)
+        return args["tree"], path
+    if url.scheme == "input":
+        return _named(args.get("inputs", {}), url.netloc, location)["path"], path
+    if url.scheme == "mount":
+        root = args["paths"]["mounts"]
+        if url.netloc:
+            root = _named(args.get("mounts", {}), url.netloc, location)["path"]
+        return root, path
+    raise ValueError("%s: unknown scheme" % location)
+
+
+def _named(entries, name, location):
+    if name not in entries:
+        raise ValueError("%s: there is no `%s`" % (location, name))
+    return entries[name]

@@ -1,0 +1,70 @@
+"""Verify an image directory or one image file in it, with progress; the checks themselves are kiln_wire's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kiln.errors import Domain, ExitStatus, KilnError
+from kiln.events.model import NullSink, Progress, Sink
+from kiln_wire.files import DirectoryFiles
+from kiln_wire.finding import VerificationResult
+from kiln_wire.p256 import PublicKey
+from kiln_wire.verify import verify
+
+STEP: Final = "verify"
+_BYTES_PER_EVENT: Final = 16 * 1024 * 1024
+
+
+def verify_image(path: Path, *, trusted_keys: Sequence[PublicKey], sink: Sink | None = None) -> VerificationResult:
+    """Verify the image directory *path*, or the one that the file *path* lies in, offline.
+
+    All findings are in the result; it is the caller who turns its verdict into an exit status. A file must be
+    one that the statements are about. Emits Progress events in bytes. Raises KilnError(ATTESTATION, "no-image") if
+    there is no such path, or "unreadable".
+    """
+    try:
+        is_directory = path.is_dir()
+        path = path.resolve(strict=True)
+        directory = path if is_directory else path.parent
+        size_bytes = sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file())
+        with DirectoryFiles(directory, on_bytes=_Meter(sink or NullSink(), size_bytes).count) as files:
+            return verify(files, trusted_keys, image="" if is_directory else path.name)
+    except FileNotFoundError as error:
+        raise KilnError(
+            Domain.ATTESTATION,
+            "no-image",
+            f"there is no {path}",
+            hint="give an image file or its directory, as `kiln list` shows them",
+            exit_status=ExitStatus.NOT_FOUND,
+        ) from error
+    except OSError as error:
+        raise KilnError(
+            Domain.ATTESTATION,
+            "unreadable",
+            f"{path} can't be read: {error.strerror}",
+            hint="run as a user who may read it",
+            exit_status=ExitStatus.INFRASTRUCTURE,
+        ) from error
+
+
+class _Meter:
+    """Adds up what the hashing threads have read and tells the sink now and then."""
+
+    def __init__(self, sink: Sink, total: int) -> None:
+        self._sink = sink
+        self._total = total
+        self._done = 0
+        self._told = 0
+        self._lock = threading.Lock()
+
+    def count(self, name: str, size_bytes: int) -> None:
+        """Take note of bytes that were hashed."""
+        with self._lock:
+            self._done += size_bytes
+            if self._done - self._told < _BYTES_PER_EVENT and self._done < self._total:
+                return
+            self._told = self._done
+            self._sink.emit(Progress(STEP, min(self._done, self._total), self._total, "bytes", name))

@@ -1,0 +1,298 @@
+"""Lock to plan: an osbuild manifest, version 2, in which every source is pinned by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from kiln.authoring.catalog.model import Resolution, UserWish
+from kiln.authoring.compose.boot import GRUB_MODULES, GRUB_PREFIX, boot_menu, fstab_stage
+from kiln.authoring.compose.inline import InlineFile, file_stages, inline_source
+from kiln.authoring.compose.layout import (
+    BIOS_BOOT_BYTES,
+    BIOS_BOOT_START,
+    BIOS_BOOT_TYPE,
+    ESP_BYTES,
+    ESP_START,
+    ESP_TYPE,
+    ROOT_START,
+    ROOT_TYPE,
+    SECTOR_BYTES,
+    DiskLayout,
+    require_room,
+)
+from kiln.authoring.lock.model import Lock, LockedTree
+from kiln.errors import Domain, ExitStatus, KilnError
+from kiln_wire.digest import Digest
+
+Json = dict[str, Any]
+
+RUNNER: Final = "org.osbuild.linux"
+DISK_FILE: Final = "disk.raw"
+SQUASHFS_COMPRESSION: Final[Json] = {"method": "zstd", "options": {"level": 6}}
+SYSTEM_USER_HOME: Final = "/nonexistent"
+EXPORTS: Final = ("qcow2", "squashfs")
+"""Pipelines whose trees hold the artifacts."""
+TREE_PIPELINE: Final = "os"
+"""The pipeline whose tree is what runs: inventories and software lists are made of it."""
+
+
+def compose(resolution: Resolution, lock: Lock, lock_digest: Digest) -> Json:
+    """Return the plan that builds the image of *lock*.
+
+    Raises KilnError(COMPOSE) with reason `disk-too-small` or `unsupported-architecture`.
+    """
+    if lock.architecture not in ROOT_TYPE or lock.architecture != "amd64":
+        raise KilnError(
+            Domain.COMPOSE,
+            "unsupported-architecture",
+            f"images for {lock.architecture} cannot be composed yet",
+            hint="amd64 can",
+            exit_status=ExitStatus.USAGE,
+        )
+    layout = DiskLayout.of(lock_digest, resolution.disk_bytes)
+    image = lock.tree("image")
+    require_room(layout, sum(package.installed_size_bytes for package in image.packages))
+    files = [InlineFile(f.path, f.content.encode("utf-8"), f.mode, f.owner, f.group) for f in resolution.files]
+    menu = boot_menu(resolution, layout)
+    return {
+        "version": "2",
+        "metadata": {"generators": [{"name": "kiln"}], "exports": [{"name": name} for name in EXPORTS]},
+        "pipelines": [
+            _build_pipeline(lock),
+            {
+                "name": TREE_PIPELINE,
+                "build": "name:build",
+                "source-epoch": lock.epoch,
+                "stages": [*_tree_stages(resolution, lock, layout, files), *file_stages([menu]), *_closing_stages()],
+            },
+            _squashfs_pipeline(resolution, lock),
+            _disk_pipeline(lock, layout, resolution),
+            _qcow2_pipeline(resolution, lock),
+        ],
+        "sources": {
+            "org.kiln.mirror": {"items": _mirror_items(lock.trees)},
+            "org.osbuild.inline": {"items": inline_source([*files, menu])},
+        },
+    }
+
+
+def _mirror_items(trees: Iterable[LockedTree]) -> Json:
+    return {
+        str(package.digest): {"mirror": package.mirror, "path": package.path, "size": package.size_bytes}
+        for tree in trees
+        for package in tree.packages
+    }
+
+
+def _deb_stage(lock: Lock, tree: LockedTree) -> Json:
+    return {
+        "type": "org.kiln.deb",
+        "inputs": {
+            "packages": {
+                "type": "org.osbuild.files",
+                "origin": "org.osbuild.source",
+                "references": [str(package.digest) for package in tree.packages],
+            }
+        },
+        "options": {"architecture": lock.architecture},
+    }
+
+
+def _build_pipeline(lock: Lock) -> Json:
+    """The tree whose tools run all other stages; made with the host's Python, and nothing else of the host."""
+    return {
+        "name": "build",
+        "runner": RUNNER,
+        "source-epoch": lock.epoch,
+        "stages": [_deb_stage(lock, lock.tree("build"))],
+    }
+
+
+def _tree_stages(resolution: Resolution, lock: Lock, layout: DiskLayout, files: list[InlineFile]) -> list[Json]:
+    stages = [_deb_stage(lock, lock.tree("image"))]
+    stages += _account_stages(resolution.users)
+    stages += file_stages(files)
+    if resolution.sysctls:
+        stages.append(
+            {
+                "type": "org.osbuild.sysctld",
+                "options": {
+                    # Read last, so that no package's file overrides what the recipe asks for.
+                    "filename": "99-kiln.conf",
+                    "path": "/etc/sysctl.d",
+                    "config": [{"key": wish.key, "value": wish.value} for wish in resolution.sysctls],
+                },
+            }
+        )
+    stages += [
+        {"type": "org.osbuild.hostname", "options": {"hostname": resolution.hostname}},
+        {"type": "org.osbuild.locale", "options": {"language": resolution.locale}},
+        {"type": "org.osbuild.timezone", "options": {"zone": resolution.timezone}},
+        {"type": "org.osbuild.mkdir", "options": {"paths": [{"path": "/boot/efi", "exist_ok": True, "mode": 0o700}]}},
+        fstab_stage(layout),
+    ]
+    units = _unit_options(resolution)
+    if units:
+        stages.append({"type": "org.osbuild.systemd", "options": units})
+    return stages
+
+
+def _closing_stages() -> list[Json]:
+    return [
+        {"type": "org.kiln.initramfs", "options": {"modules": "most", "compression": "zstd"}},
+        {"type": "org.kiln.reset-instance", "options": {}},
+        {"type": "org.osbuild.machine-id", "options": {"first-boot": "no"}},
+    ]
+
+
+def _account_stages(users: Iterable[UserWish]) -> list[Json]:
+    accounts: Json = {}
+    groups: Json = {}
+    for user in users:
+        for group in user.groups:
+            groups[group] = {}
+        account: Json = {"shell": user.shell, "description": user.comment}
+        if user.system:
+            account |= {"system": True, "home": user.home or SYSTEM_USER_HOME}
+        elif user.home:
+            account["home"] = user.home
+        if user.groups:
+            account["groups"] = list(user.groups)
+        if user.ssh_keys:
+            account["keys"] = list(user.ssh_keys)
+        if user.password_hash:
+            account["password"] = user.password_hash
+        accounts[user.name] = account
+    stages: list[Json] = []
+    if groups:
+        stages.append({"type": "org.osbuild.groups", "options": {"groups": groups}})
+    if accounts:
+        stages.append({"type": "org.osbuild.users", "options": {"users": accounts}})
+    return stages
+
+
+def _unit_options(resolution: Resolution) -> Json:
+    names = {"enabled": "enabled_services", "disabled": "disabled_services", "masked": "masked_services"}
+    options: Json = {}
+    for state, key in names.items():
+        units = sorted(wish.unit for wish in resolution.services if wish.state == state)
+        if units:
+            options[key] = units
+    return options
+
+
+def _tree_input() -> Json:
+    return {"type": "org.osbuild.tree", "origin": "org.osbuild.pipeline", "references": [f"name:{TREE_PIPELINE}"]}
+
+
+def _squashfs_pipeline(resolution: Resolution, lock: Lock) -> Json:
+    return {
+        "name": "squashfs",
+        "build": "name:build",
+        "source-epoch": lock.epoch,
+        "stages": [
+            {
+                "type": "org.osbuild.squashfs",
+                "inputs": {"tree": _tree_input()},
+                "options": {"filename": f"{resolution.name}.squashfs", "compression": SQUASHFS_COMPRESSION},
+            }
+        ],
+    }
+
+
+def _disk_pipeline(lock: Lock, layout: DiskLayout, resolution: Resolution) -> Json:
+    partitions = [
+        {
+            "name": "bios",
+            "start": BIOS_BOOT_START,
+            "size": BIOS_BOOT_BYTES,
+            "type": BIOS_BOOT_TYPE,
+            "uuid": layout.bios_uuid,
+        },
+        {"name": "esp", "start": ESP_START, "size": ESP_BYTES, "type": ESP_TYPE, "uuid": layout.esp_uuid},
+        {
+            "name": "root",
+            "start": ROOT_START,
+            "size": layout.root_bytes,
+            "type": ROOT_TYPE[lock.architecture],
+            "uuid": layout.root_partition_uuid,
+        },
+    ]
+    return {
+        "name": "disk",
+        "build": "name:build",
+        "source-epoch": lock.epoch,
+        "stages": [
+            {"type": "org.osbuild.truncate", "options": {"filename": DISK_FILE, "size": str(layout.size_bytes)}},
+            {
+                "type": "org.kiln.gpt",
+                "options": {"filename": DISK_FILE, "uuid": layout.disk_uuid, "partitions": partitions},
+            },
+            {
+                "type": "org.kiln.grub-efi",
+                "options": {
+                    "filename": DISK_FILE,
+                    "start": ESP_START,
+                    "size": ESP_BYTES,
+                    "volid": layout.esp_volume_id,
+                    "label": "ESP",
+                    "vendor": resolution.base.distribution,
+                    "root-uuid": layout.root_uuid,
+                    "prefix": GRUB_PREFIX,
+                },
+            },
+            {
+                "type": "org.osbuild.grub2.inst",
+                "options": {
+                    "filename": DISK_FILE,
+                    "platform": "i386-pc",
+                    "location": BIOS_BOOT_START // SECTOR_BYTES,
+                    "core": {
+                        "type": "mkimage",
+                        "partlabel": "gpt",
+                        "filesystem": "ext4",
+                        "modules": list(GRUB_MODULES),
+                    },
+                    "prefix": {"type": "partition", "partlabel": "gpt", "number": 2, "path": GRUB_PREFIX},
+                },
+            },
+            {
+                # Last, because the layers above a large file would each hold a copy of it.
+                "type": "org.kiln.ext4",
+                "inputs": {"tree": _tree_input()},
+                "options": {
+                    "filename": DISK_FILE,
+                    "start": ROOT_START,
+                    "size": layout.root_bytes,
+                    "uuid": layout.root_uuid,
+                    "hash-seed": layout.hash_seed,
+                    "label": "root",
+                },
+            },
+        ],
+    }
+
+
+def _qcow2_pipeline(resolution: Resolution, lock: Lock) -> Json:
+    return {
+        "name": "qcow2",
+        "build": "name:build",
+        "source-epoch": lock.epoch,
+        "stages": [
+            {
+                "type": "org.osbuild.qemu",
+                "inputs": {
+                    "image": {
+                        "type": "org.osbuild.files",
+                        "origin": "org.osbuild.pipeline",
+                        "references": {"name:disk": {"file": DISK_FILE}},
+                    }
+                },
+                "options": {
+                    "filename": f"{resolution.name}.qcow2",
+                    "format": {"type": "qcow2", "compat": "1.1"},
+                },
+            }
+        ],
+    }

@@ -1,0 +1,101 @@
+"""The catalogue's phrases and words, prepared once so that a sentence is read in a few milliseconds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from rapidfuzz.distance import OSA
+
+from kiln.authoring.catalog.entries import Catalog, Feature
+from kiln.authoring.describe.words import COMMON, phrase, stem, tokens
+
+MeaningKind = Literal["feature", "base", "distribution", "hardening"]
+MIN_FUZZY: Final = 4  # in words of three letters every other one is a typing error away
+LONG: Final = 8  # from here on two typing errors are forgiven
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a phrase means."""
+
+    kind: MeaningKind
+    id: str
+    is_id: bool
+    generic: bool = False
+
+
+class Index:
+    """Phrases -> meanings, the vocabulary for typing errors, and the weights of words."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.phrases: dict[tuple[str, ...], Meaning] = {}
+        self.others: dict[tuple[str, ...], list[str]] = {}
+        for text, meaning in _meanings(catalog):
+            words = phrase(text)
+            first = self.phrases.setdefault(words, meaning)
+            if first.id != meaning.id:
+                self.others.setdefault(words, []).append(meaning.id)
+        self.longest = max(map(len, self.phrases), default=1)
+        self.vocabulary = {word for words in self.phrases for word in words}
+        self.by_length: dict[int, list[str]] = {}
+        for word in sorted(self.vocabulary):
+            if len(word) >= MIN_FUZZY and word.isalpha() and word not in COMMON:
+                self.by_length.setdefault(len(word), []).append(word)
+        self.documents = {feature.id: frozenset(_document(feature)) for feature in catalog.features}
+        counts = Counter(word for words in self.documents.values() for word in words)
+        total = len(self.documents)
+        self.weights = {word: math.log(1 + total / count) for word, count in counts.items()}
+
+    def correct(self, word: str) -> tuple[str, float] | None:
+        """Return the word of the vocabulary that *word* is a typing error of, and how alike they are."""
+        length = len(word)
+        if length < MIN_FUZZY or not word.isalpha():
+            return None
+        allowed = 2 if length >= LONG else 1
+        best: tuple[int, str] | None = None
+        for size in range(length - allowed, length + allowed + 1):
+            for candidate in self.by_length.get(size, ()):
+                # People rarely mistype the first letter, and short words with another one are other words.
+                if candidate[0] != word[0] and length < LONG:
+                    continue
+                distance = OSA.distance(word, candidate, score_cutoff=allowed)
+                if distance <= allowed and (best is None or distance < best[0]):
+                    best = (distance, candidate)
+        return None if best is None else (best[1], 1 - best[0] / max(length, len(best[1])))
+
+
+def _meanings(catalog: Catalog) -> Iterator[tuple[str, Meaning]]:
+    for feature in sorted(catalog.features, key=lambda feature: (feature.order, feature.id)):
+        yield feature.id, Meaning("feature", feature.id, True)
+    for feature in sorted(catalog.features, key=lambda feature: (feature.order, feature.id)):
+        for text in feature.synonyms:
+            yield text, Meaning("feature", feature.id, False)
+        for text in feature.generic_synonyms:
+            yield text, Meaning("feature", feature.id, False, generic=True)
+    for entry in catalog.bases:
+        for text in (entry.base.id, *entry.synonyms):
+            yield text, Meaning("base", entry.base.id, text == entry.base.id)
+    for entry in catalog.bases:
+        yield entry.base.distribution, Meaning("distribution", entry.base.distribution, False)
+    for level in catalog.hardening:
+        for text in level.synonyms:
+            yield text, Meaning("hardening", level.id, False)
+
+
+def _document(feature: Feature) -> Iterator[str]:
+    for text in (
+        feature.id,
+        feature.title,
+        feature.description,
+        feature.category,
+        *feature.synonyms,
+        *feature.generic_synonyms,
+    ):
+        for token in tokens(text):
+            if token.norm not in COMMON and stem(token.norm) not in COMMON:
+                yield token.stem

@@ -1,0 +1,13 @@
+"""Settings for a command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kiln.control_plane.settings import Settings, load_settings
+
+
+def settings() -> Settings:
+    """Return the settings that hold in the working directory. Raises KilnError(SETTINGS)."""
+    return load_settings(Path.cwd(), os.environ)

@@ -1,0 +1,67 @@
+"""The program `kiln`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from kiln import __version__
+from kiln.cli.commands.build import build
+from kiln.cli.commands.describe import describe
+from kiln.cli.commands.doctor import doctor
+from kiln.cli.commands.feature import feature
+from kiln.cli.commands.lock import lock
+from kiln.cli.commands.records import records
+from kiln.cli.commands.resolve import resolve
+from kiln.cli.commands.run import run as run_image
+from kiln.cli.commands.sbom import sbom
+from kiln.cli.commands.verify import verify
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="From a sentence to a booted, signed operating-system image.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"kiln {__version__}\n")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+app.command()(build)
+app.command()(describe)
+app.command()(resolve)
+app.command()(lock)
+app.command(name="run")(run_image)
+app.command()(verify)
+app.command()(sbom)
+app.command()(doctor)
+app.add_typer(feature, name="feature")
+app.add_typer(records, name="records")
+
+
+def run() -> None:
+    """Run the program; ends the process with the documented exit status."""
+    # A killed build ends like an interrupted one, through every clean-up on the way.
+    signal.signal(signal.SIGTERM, _terminated)
+    app()
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,40 @@
+"""What a person typed, as a request."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from kiln.control_plane.road.model import Request
+from kiln.errors import Domain, ExitStatus, KilnError
+from kiln.linux.files import read_limited
+
+RECIPE_SUFFIXES: Final = (".json", ".yaml", ".yml")
+MAX_RECIPE_BYTES: Final = 4 * 1024 * 1024
+
+
+def read_request(argument: str) -> Request:
+    """Return the request: a recipe file if *argument* names one, standard input for `-`, else a sentence.
+
+    Raises KilnError(RECIPE) with reason `no-recipe` or `not-text`.
+    """
+    if argument == "-":
+        return Request("sentence", sys.stdin.read())
+    path = Path(argument)
+    if path.suffix.lower() not in RECIPE_SUFFIXES or "\n" in argument:
+        return Request("sentence", argument)
+    try:
+        return Request("recipe", read_limited(path, MAX_RECIPE_BYTES).decode("utf-8"), str(path))
+    except FileNotFoundError:
+        raise _refuse("no-recipe", f"there is no recipe file {path}", ExitStatus.NOT_FOUND) from None
+    except IsADirectoryError:
+        raise _refuse("no-recipe", f"{path} is a directory", ExitStatus.USAGE) from None
+    except UnicodeDecodeError:
+        raise _refuse("not-text", f"{path} is not UTF-8 text", ExitStatus.USAGE) from None
+
+
+def _refuse(reason: str, message: str, status: ExitStatus) -> KilnError:
+    return KilnError(
+        Domain.RECIPE, reason, message, hint="give a sentence in quotes, or the path of a recipe", exit_status=status
+    )

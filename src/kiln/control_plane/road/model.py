@@ -1,0 +1,75 @@
+"""What goes into a run of the road and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kiln.artifact.model import Artifact
+from kiln.trial.machine import Firmware
+from kiln.trial.model import TestReport
+
+Form = Literal["sentence", "recipe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person gave: a sentence, or a recipe file's text; kept unchanged."""
+
+    form: Form
+    text: str
+    file: str = ""
+    """Name of the recipe file, for messages; empty for a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request and how it shall be carried out."""
+
+    request: Request
+    directory: Path | None = None
+    """The image directory; None means `images/<name>` below the working directory."""
+    update_lock: bool = False
+    firmware: Firmware = "bios"
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One step of a finished run."""
+
+    step: str
+    seconds: float
+    cached: bool
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageTally:
+    """How many stages the engine ran and how many it took from its store."""
+
+    ran: int
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A finished run. Sizes are bytes."""
+
+    name: str
+    directory: Path
+    artifacts: tuple[Artifact, ...]
+    package_count: int
+    download_bytes: int
+    lock_digest: str
+    tree_id: str
+    verification_id: str
+    record_id: str
+    report: TestReport
+    steps: tuple[StepReport, ...]
+    stages: StageTally
+
+    @property
+    def disk(self) -> Artifact:
+        """The image that boots."""
+        return next(artifact for artifact in self.artifacts if artifact.role == "disk")

@@ -1,0 +1,122 @@
+"""From a plan to artifacts in the image directory: fetch, build, export, take stock."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kiln.artifact.inventory import dpkg_manifest, squashfs_hashes
+from kiln.artifact.model import QCOW2, SQUASHFS, Artifact, Role
+from kiln.authoring.compose.plan import EXPORTS, TREE_PIPELINE
+from kiln.control_plane.road.model import StageTally
+from kiln.control_plane.road.steps import Running, Steps
+from kiln.engine.execution.engine import Engine
+from kiln.engine.execution.model import BuildResult
+from kiln.engine.execution.sources import MirrorSources, WantedFile
+from kiln.engine.objects.store import ObjectStore
+from kiln.events.model import Progress, Sink, StepStarted
+from kiln.linux.files import write_atomic
+from kiln_wire import layout
+from kiln_wire.digest import Digest
+
+if TYPE_CHECKING:
+    from kiln.fetch.client import Fetcher
+
+BUILD_TITLE = "building the image"
+BUILD_LOG = "evidence/build.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """Artifacts with their digests, and how the engine came to them."""
+
+    artifacts: tuple[Artifact, ...]
+    tree_id: str
+    stages: StageTally
+
+
+class CountedSources:
+    """Fetches what is missing as a step of its own, in the middle of the build step."""
+
+    def __init__(
+        self, open_fetcher: Callable[[], AbstractContextManager[Fetcher]], steps: Steps, outer: Running
+    ) -> None:
+        self._inner = MirrorSources(open_fetcher, step="fetch")
+        self._steps = steps
+        self._outer = outer
+
+    def fetch(self, wanted: Sequence[WantedFile]) -> None:
+        """Put every file at its destination. Raises KilnError(FETCH, ...)."""
+        started = time.monotonic()
+        with self._steps.run("fetch", "fetching packages") as running:
+            self._inner.fetch(wanted)
+            amount = sum(file.size_bytes or 0 for file in wanted)
+            running.summary = f"{len(wanted)} files, {amount / 1000**2:.0f} MB"
+        self._outer.paused_seconds += time.monotonic() - started
+        self._steps.sink.emit(StepStarted("build", BUILD_TITLE))
+
+
+def produce(
+    plan: dict[str, Any],
+    name: str,
+    directory: Path,
+    *,
+    store_root: Path,
+    libdir: Path,
+    open_fetcher: Callable[[], AbstractContextManager[Fetcher]],
+    steps: Steps,
+    running: Running,
+) -> Produced:
+    """Build *plan* and put its artifacts, inventories and build log into *directory*.
+
+    Raises KilnError(FETCH, ENGINE, STORE).
+    """
+    sink = steps.sink
+    with ObjectStore(store_root) as store:
+        engine = Engine(store, libdir, CountedSources(open_fetcher, steps, running), sink)
+        result = engine.build(engine.load(plan), [*EXPORTS, TREE_PIPELINE])
+        (directory / layout.EVIDENCE).mkdir(parents=True, exist_ok=True)
+        write_atomic(directory / BUILD_LOG, build_log(result))
+        for export in EXPORTS:
+            sink.emit(StepStarted("build", f"exporting {export}"))
+            engine.export(result.objects[export], directory)
+        sink.emit(StepStarted("build", "taking stock of the image's files"))
+        tree = result.objects[TREE_PIPELINE]
+        with store.mounted(tree) as path:
+            write_atomic(directory / layout.SQUASHFS_HASHES, squashfs_hashes(path, sink))
+            write_atomic(directory / layout.DPKG_MANIFEST, dpkg_manifest(path))
+        tree_id = str(store.content_id(tree))
+    artifacts = (
+        _artifact(directory / f"{name}.qcow2", QCOW2, "disk", sink),
+        _artifact(directory / f"{name}.squashfs", SQUASHFS, "root", sink),
+    )
+    tally = Counter(stage.cached for stage in result.stages)
+    return Produced(artifacts, tree_id, StageTally(ran=tally[False], cached=tally[True]))
+
+
+def build_log(result: BuildResult) -> bytes:
+    """Return the stages of a build with what each printed."""
+    lines = []
+    for stage in result.stages:
+        how = "from the store" if stage.cached else f"{stage.seconds:.2f} s"
+        lines.append(f"== {stage.pipeline}: {stage.type}  {stage.id}  {how}\n")
+        if stage.output:
+            lines.append(stage.output.rstrip("\n") + "\n")
+    return "".join(lines).encode("utf-8", "replace")
+
+
+def _artifact(path: Path, media_type: str, role: Role, sink: Sink) -> Artifact:
+    total = path.stat().st_size
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        sink.emit(Progress("build", done, total, "bytes", f"hashing {path.name}"))
+
+    return Artifact(path.name, media_type, Digest.of_file(path, count), total, role)

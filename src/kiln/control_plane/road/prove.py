@@ -1,0 +1,71 @@
+"""From a verdict to a record: attest and record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import kiln
+from kiln.artifact.model import Artifact
+from kiln.attestation.attest import attest
+from kiln.attestation.keys import open_signer
+from kiln.attestation.model import AttestInputs, Builder
+from kiln.authoring.lock.model import Lock
+from kiln.control_plane.settings import Settings
+from kiln.records.publish import record_build
+from kiln.records.store import Records
+from kiln.trial.model import TestReport
+from kiln_wire import layout
+
+BUILDER_ID: Final = "urn:kiln:builder:local:v1"
+"""One id for each way of building: this one is a single process on one machine, its key beside the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was signed and recorded, and the files that it left."""
+
+    verification_id: str
+    record_id: str
+    files: tuple[str, ...]
+
+
+def prove(
+    directory: Path,
+    *,
+    name: str,
+    request_text: str,
+    lock: Lock,
+    artifacts: Sequence[Artifact],
+    report: TestReport,
+    settings: Settings,
+    invocation_id: str,
+    started: datetime,
+    clock: Callable[[], datetime],
+) -> Proof:
+    """Sign all statements about the image and append its record. Raises KilnError(ATTESTATION, RECORD)."""
+    signer = open_signer(settings.keys)
+    inputs = AttestInputs(
+        directory=directory,
+        name=name,
+        request_text=request_text,
+        lock=lock,
+        artifacts=tuple(artifacts),
+        report=report,
+        builder=Builder(BUILDER_ID, kiln.__version__),
+        invocation_id=invocation_id,
+        started=started,
+        finished=clock(),
+    )
+    attested = attest(inputs, signer)
+    with Records(settings.state) as records:
+        record = record_build(records, inputs, attested, signer, now=clock())
+    written = [file.name for file in attested.files]
+    return Proof(
+        attested.verification.verification_id,
+        record.id,
+        (*written, layout.RECORD, layout.RECORD_BUNDLE),
+    )

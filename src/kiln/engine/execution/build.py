@@ -1,0 +1,141 @@
+"""One run over the jobs of a plan: several at the same time, the first failure ends the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from kiln.engine.execution.model import StageFailedError, StageRun
+from kiln.engine.execution.runners import runner_program
+from kiln.engine.execution.stage import CancelledError, StageContext, StageWork, run_stage
+from kiln.engine.execution.trees import Trees
+from kiln.engine.graph.needed import Job
+from kiln.engine.graph.scheduler import Scheduler, Task
+from kiln.engine.manifest.model import Pipeline, Plan
+from kiln.engine.manifest.modules import Module, Modules
+from kiln.engine.objects.model import ObjectRef
+from kiln.errors import Domain, KilnError
+from kiln.events.model import Progress, StageFinished, StageStarted
+from kiln.linux import mounts
+
+STEP: Final = "build"
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """What is started for a job; *runner* None means that the engine prepares the build root."""
+
+    module: Module
+    runner: Path | None
+
+
+@dataclass(slots=True)
+class Build:
+    """Runs *jobs* with *capacity* tokens. *runs* has what was run, by pipeline and index."""
+
+    plan: Plan
+    modules: Modules
+    trees: Trees
+    jobs: Sequence[Job]
+    capacity: int
+    context: StageContext
+    runs: dict[tuple[str, int], StageRun] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Run every job. Raises the first error; what runs beside it is ended, what was finished stays stored."""
+        works = {job.name: self._check(job) for job in self.jobs}
+        scheduler = Scheduler([Task(job.name, job.needs) for job in self.jobs], self.capacity)
+        by_name = {job.name: job for job in self.jobs}
+        failure: BaseException | None = None
+        # Each worker has a mount namespace of its own: its mounts are nobody else's and cannot be left behind.
+        with ThreadPoolExecutor(self.capacity, "stage", mounts.private_namespace) as pool:
+            running: dict[Future[StageRun], Job] = {}
+            try:
+                while not scheduler.idle:
+                    for task in scheduler.start():
+                        job = by_name[task.name]
+                        running[pool.submit(self._stage, job, works[task.name])] = job
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        job = running.pop(future)
+                        error = future.exception()
+                        if error is None:
+                            scheduler.finish(job.name)
+                            self._finished(job, future.result())
+                        else:
+                            scheduler.fail(job.name)
+                            self.context.cancel.set()
+                            failure = _worse(failure, error)
+            except BaseException:
+                self.context.cancel.set()
+                raise
+        if isinstance(failure, StageFailedError):
+            failure.finished = tuple(self.runs.values())
+        if failure is not None:
+            raise failure
+
+    def _check(self, job: Job) -> _Program:
+        """Find the programs of a job before anything runs. Raises KilnError."""
+        module = self.modules.find("Stage", job.stage.type)
+        if module is None or not module.path.is_file():
+            raise KilnError(
+                Domain.ENGINE, "unknown-stage", f"the libdir {self.modules.libdir} has no stage `{job.stage.type}`"
+            )
+        return _Program(module, runner_program(self.modules.libdir, self.plan.runner_for(job.pipeline)))
+
+    def _finished(self, job: Job, run: StageRun) -> None:
+        self.runs[job.pipeline.name, job.index] = run
+        self.context.sink.emit(Progress(STEP, len(self.runs), len(self.jobs), "stages", job.stage.type))
+
+    def _stage(self, job: Job, program: _Program) -> StageRun:
+        stage, name, store, sink = job.stage, job.pipeline.name, self.context.store, self.context.sink
+        key = self.trees.keys.key(job.pipeline, job.index)
+        started = time.monotonic()
+        with ExitStack() as held:
+            try:
+                existing = held.enter_context(store.claim(key, cancelled=self.context.cancel.is_set))
+            except KilnError:
+                if self.context.cancel.is_set():
+                    raise CancelledError from None
+                raise
+            if existing is not None:
+                # Another process, or an equal pipeline of this plan, has made it since the jobs were listed.
+                sink.emit(StageFinished(name, stage.type, stage.id, 0.0, cached=True, success=True))
+                return StageRun(name, stage.type, stage.id, 0.0, True, metadata=store.metadata(key) or None)
+            sink.emit(StageStarted(name, stage.type, stage.id, job.index + 1, len(job.pipeline.stages)))
+            success = False
+            try:
+                _, run = run_stage(self._work(job, key, program), self.context)
+                success = True
+            finally:
+                seconds = time.monotonic() - started
+                sink.emit(StageFinished(name, stage.type, stage.id, seconds, cached=False, success=success))
+        return run
+
+    def _work(self, job: Job, key: str, program: _Program) -> StageWork:
+        build = self.plan.build_root(job.pipeline)
+        inputs: dict[str, Pipeline] = {
+            other.name: other
+            for other in self.plan.pipelines
+            if any(other.name in entry.pipelines for entry in job.stage.inputs)
+        }
+        trees: Mapping[str, ObjectRef] = {name: self.trees.of(pipeline) for name, pipeline in inputs.items()}
+        return StageWork(
+            job.pipeline,
+            job.stage,
+            program.module,
+            key,
+            base=self.trees.after(job.pipeline, job.index),
+            build=None if build is None else self.trees.of(build),
+            trees=trees,
+            runner=program.runner,
+        )
+
+
+def _worse(first: BaseException | None, second: BaseException) -> BaseException:
+    """Return the error to report: the first one that is not only the end of a neighbour."""
+    return second if first is None or isinstance(first, CancelledError) else first

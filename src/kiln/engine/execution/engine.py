@@ -1,0 +1,149 @@
+"""The engine: a plan goes in, stored trees come out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kiln.engine.execution.inputs import check_input
+from kiln.engine.execution.keys import Keys
+from kiln.engine.execution.model import BuildResult, StageRun
+from kiln.engine.execution.sources import SourceFetcher, provide, sizes
+from kiln.engine.execution.trees import Trees
+from kiln.engine.execution.validated import validate_once
+from kiln.engine.graph.needed import Job, needed_jobs, reachable
+from kiln.engine.manifest.load import load
+from kiln.engine.manifest.model import Pipeline, Plan
+from kiln.engine.manifest.modules import Modules
+from kiln.engine.objects.model import ObjectRef
+from kiln.engine.objects.store import ObjectStore
+from kiln.errors import Domain, ExitStatus, KilnError
+from kiln.events.model import Sink
+
+
+class Engine:
+    """Builds plans with the programs of *libdir* into *store*; several builds one after another are fine.
+
+    *jobs* is how many stages run at the same time (by default the number of processors). *stage_timeout_seconds* is
+    wall time for each stage. *keep_failed* is a directory that gets a copy of the tree of a stage that failed.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        libdir: Path,
+        sources: SourceFetcher,
+        sink: Sink,
+        *,
+        jobs: int | None = None,
+        stage_timeout_seconds: float | None = None,
+        keep_failed: Path | None = None,
+    ) -> None:
+        self._store = store
+        self._sources = sources
+        self._sink = sink
+        self._jobs = jobs or len(os.sched_getaffinity(0))
+        self._stage_timeout_seconds = stage_timeout_seconds
+        self._keep_failed = keep_failed
+        self._modules = Modules(libdir.resolve())
+
+    def load(self, manifest_document: Mapping[str, Any]) -> Plan:
+        """Return the plan of a manifest. Raises KilnError(MANIFEST, ...) with everything that is wrong with it."""
+        validate_once(manifest_document, self._modules, self._store.validated)
+        return load(manifest_document)
+
+    def build(self, plan: Plan, exports: Sequence[str]) -> BuildResult:
+        """Build the pipelines *exports* (names or ids) and whatever they are made of.
+
+        Raises KilnError; StageFailedError when a stage fails. What was finished before stays in the store.
+        """
+        targets = {name: find_export(plan, name) for name in exports}
+        trees = Trees(self._store, Keys(plan, self._modules))
+        jobs = needed_jobs(plan, targets.values(), trees.is_stored)
+        runs: Mapping[tuple[str, int], StageRun] = {}
+        if jobs:
+            _refuse_unsupported(jobs)
+            provide(plan, [job.stage for job in jobs], self._store.files, self._sources)
+            runs = self._run(plan, trees, jobs)
+        stages = tuple(self._stages(plan, trees, targets.values(), runs))
+        objects = {name: trees.of(pipeline) for name, pipeline in targets.items()}
+        return BuildResult(objects, stages, _metadata(stages))
+
+    def export(self, ref: ObjectRef, destination: Path) -> int:
+        """Copy the files of a tree into *destination*, each in one step; returns their bytes.
+
+        Raises KilnError(ENGINE, "no-space"), OSError.
+        """
+        return self._store.export(ref, destination)
+
+    def _run(self, plan: Plan, trees: Trees, jobs: Sequence[Job]) -> Mapping[tuple[str, int], StageRun]:
+        # What a cached build does not need is not loaded for it.
+        from kiln.engine.execution.build import Build  # noqa: PLC0415
+        from kiln.engine.execution.cancel import Cancel  # noqa: PLC0415
+        from kiln.engine.execution.stage import StageContext  # noqa: PLC0415
+
+        with Cancel() as cancel:
+            context = StageContext(
+                self._store,
+                self._modules.libdir,
+                self._sink,
+                sizes(plan),
+                self._stage_timeout_seconds,
+                cancel,
+                self._keep_failed,
+            )
+            build = Build(plan, self._modules, trees, jobs, self._jobs, context)
+            build.run()
+            return build.runs
+
+    def _stages(
+        self, plan: Plan, trees: Trees, targets: Iterable[Pipeline], runs: Mapping[tuple[str, int], StageRun]
+    ) -> Iterator[StageRun]:
+        for pipeline in reachable(plan, targets):
+            for index, stage in enumerate(pipeline.stages):
+                run = runs.get((pipeline.name, index))
+                if run is None:
+                    metadata = self._store.metadata(trees.keys.key(pipeline, index))
+                    run = StageRun(pipeline.name, stage.type, stage.id, 0.0, True, metadata=metadata or None)
+                yield run
+
+
+def find_export(plan: Plan, name: str) -> Pipeline:
+    """Return the pipeline of an export. Raises KilnError(MANIFEST, "unknown-export")."""
+    pipeline = plan.pipeline(name)
+    if pipeline is None:
+        raise KilnError(
+            Domain.MANIFEST,
+            "unknown-export",
+            f"no pipeline has the name or id `{name}`",
+            hint=f"the plan has: {', '.join(pipeline.name for pipeline in plan.pipelines) or 'no pipelines'}",
+        )
+    return pipeline
+
+
+def _refuse_unsupported(jobs: Iterable[Job]) -> None:
+    if os.geteuid() != 0:
+        raise KilnError(
+            Domain.HOST,
+            "not-root",
+            "building needs root: sandboxes and layers are mounted",
+            hint="run it with sudo, or in a container that may mount",
+            exit_status=ExitStatus.INFRASTRUCTURE,
+        )
+    for job in jobs:
+        place = f"{job.pipeline.name}: {job.stage.type}"
+        for what, things in (("devices", job.stage.devices), ("mounts", job.stage.mounts)):
+            if things:
+                raise KilnError(Domain.ENGINE, "not-supported", f"{place}: {what} are not supported yet")
+        for entry in job.stage.inputs:
+            check_input(entry, place)
+
+
+def _metadata(stages: Iterable[StageRun]) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for run in stages:
+        if run.metadata:
+            result.setdefault(run.pipeline, {}).setdefault(run.type, {}).update(run.metadata)
+    return result

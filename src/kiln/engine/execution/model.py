@@ -1,0 +1,45 @@
+"""What a build says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kiln.engine.objects.model import ObjectRef
+from kiln.errors import Domain, KilnError
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """A stage of a build. *output* is what it printed (the end of it, where it was much); empty if *cached*."""
+
+    pipeline: str
+    type: str
+    id: str
+    seconds: float
+    cached: bool
+    output: str = ""
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """*objects* by export name as given; *stages* in the plan's order; *metadata* by pipeline and stage type."""
+
+    objects: Mapping[str, ObjectRef]
+    stages: tuple[StageRun, ...]
+    metadata: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+class StageFailedError(KilnError):
+    """A stage did not succeed. *error* is what it sent as an exception, if it did."""
+
+    def __init__(
+        self, reason: str, message: str, *, run: StageRun, error: Mapping[str, Any] | None, detail: str, hint: str
+    ) -> None:
+        super().__init__(Domain.ENGINE, reason, message, detail=detail, hint=hint)
+        self.run = run
+        self.error = error
+        self.finished: tuple[StageRun, ...] = ()
+        """The stages that had run before."""

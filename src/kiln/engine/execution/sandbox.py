@@ -1,0 +1,154 @@
+"""The sandbox of one stage, as osbuild lays it out: mounts, devices, environment, capabilities."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kiln.engine.execution.buildroot import Skeleton, system_mounts, write_etc
+from kiln.linux import capabilities, mounts
+from kiln.linux.sandbox import Mount, Sandbox
+
+DEFAULT_CAPABILITIES: Final = frozenset(
+    {
+        "CAP_AUDIT_WRITE",
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_DAC_READ_SEARCH",
+        "CAP_FOWNER",
+        "CAP_FSETID",
+        "CAP_IPC_LOCK",
+        "CAP_LINUX_IMMUTABLE",
+        "CAP_MAC_OVERRIDE",
+        "CAP_MKNOD",
+        "CAP_NET_BIND_SERVICE",
+        "CAP_SETFCAP",
+        "CAP_SETGID",
+        "CAP_SETPCAP",
+        "CAP_SETUID",
+        "CAP_SYS_ADMIN",
+        "CAP_SYS_CHROOT",
+        "CAP_SYS_NICE",
+        "CAP_SYS_RESOURCE",
+    }
+)
+DEVICES: Final[Mapping[str, tuple[int, int]]] = {
+    "full": (1, 7),
+    "null": (1, 3),
+    "random": (1, 8),
+    "tty": (5, 0),
+    "urandom": (1, 9),
+    "zero": (1, 5),
+}
+FUSE: Final = (10, 229)
+DEVICE_MODE: Final = stat.S_IFCHR | 0o666
+DESCRIPTOR_LINKS: Final = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+RUN: Final = "/run/osbuild"
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A small file system of one stage, in memory: it is gone when the stage has ended, whatever happens."""
+
+    root: Path
+
+    def make(self, skeleton: Skeleton, arguments: Mapping[str, Any]) -> None:
+        """Fill it. Raises OSError."""
+        for name in ("api", "dev", "etc", "mounts", "inputs"):
+            (self.root / name).mkdir()
+        write_etc(skeleton, self.root / "etc")
+        (self.root / "meta").touch()
+        (self.root / "cmdline").write_text("root=/dev/osbuild\n", encoding="ascii")
+        (self.root / "api/arguments").write_text(json.dumps(arguments), encoding="utf-8")
+        fill_dev(self.root / "dev")
+
+
+def fill_dev(directory: Path) -> None:
+    """Make the device nodes that every stage has; bind the host's where nodes cannot be made. Raises OSError."""
+    devices = dict(DEVICES)
+    if Path("/dev/fuse").exists():
+        devices["fuse"] = FUSE
+    for name, (major, minor) in devices.items():
+        path = directory / name
+        try:
+            os.mknod(path, DEVICE_MODE, os.makedev(major, minor))
+            path.chmod(0o666)
+        except PermissionError:
+            path.touch()
+            mounts.bind_on(f"/dev/{name}", path)
+    for name, target in DESCRIPTOR_LINKS.items():
+        (directory / name).symlink_to(target)
+
+
+def stage_sandbox(
+    *,
+    root: Path,
+    skeleton: Skeleton,
+    scratch: Scratch,
+    libdir: Path,
+    tree: Path,
+    var: Path,
+    program: Path,
+    inputs: list[Mount],
+    runner: Path | None,
+    extra_capabilities: frozenset[str],
+    source_epoch: int | None,
+) -> Sandbox:
+    """Return the sandbox in which *program* changes *tree*; *root* is the build root's directory."""
+    own = scratch.root
+    planned = [
+        *system_mounts(root, skeleton, own / "etc"),
+        Mount("dev", "/dev", str(own / "dev")),
+        Mount("tmpfs", "/dev/shm"),  # noqa: S108 - inside the sandbox
+        Mount("tmpfs", "/run"),
+        Mount("tmpfs", "/tmp"),  # noqa: S108 - inside the sandbox
+        Mount("rw", "/var", str(var)),
+        Mount("proc", "/proc"),
+        Mount("ro", "/sys", "/sys"),
+        *([Mount("ro", "/sys/fs/selinux", "/sys/fs/selinux")] if Path("/sys/fs/selinux").is_dir() else []),
+        Mount("ro", f"{RUN}/lib", str(libdir)),
+        Mount("ro", "/proc/cmdline", str(own / "cmdline")),
+        Mount("rw", f"{RUN}/tree", str(tree)),
+        Mount("rw", f"{RUN}/meta", str(own / "meta")),
+        Mount("rw", f"{RUN}/mounts", str(own / "mounts")),
+        Mount("ro", f"{RUN}/bin/{program.name}", str(program)),
+        Mount("dir", f"{RUN}/inputs"),
+        *inputs,
+        Mount("ro", f"{RUN}/api", str(own / "api")),
+        *([] if runner is None else [Mount("ro", f"{RUN}/runner/{runner.name}", str(runner))]),
+    ]
+    environment = {
+        "container": "bwrap-osbuild",
+        "LC_CTYPE": "C.UTF-8",
+        "PATH": "/usr/sbin:/usr/bin",
+        "PYTHONPATH": f"{RUN}/lib",
+        "PYTHONUNBUFFERED": "1",
+        "TERM": os.environ.get("TERM", "dumb"),
+    }
+    if source_epoch is not None:
+        environment["SOURCE_DATE_EPOCH"] = str(source_epoch)
+    allowed = (DEFAULT_CAPABILITIES | extra_capabilities) & capabilities.permitted()
+    return Sandbox(tuple(planned), allowed, environment)
+
+
+def arguments(
+    *, stage_id: str, options: Mapping[str, Any], inputs: Mapping[str, Any], source_epoch: int | None
+) -> dict[str, Any]:
+    """Return what `osbuild.api.arguments()` gives the stage."""
+    meta: dict[str, Any] = {"id": stage_id}
+    if source_epoch is not None:
+        meta["source-epoch"] = source_epoch
+    return {
+        "tree": f"{RUN}/tree",
+        "paths": {"devices": "/dev", "inputs": f"{RUN}/inputs", "mounts": f"{RUN}/mounts"},
+        "devices": {},
+        "inputs": dict(inputs),
+        "mounts": {},
+        "options": dict(options),
+        "meta": meta,
+    }

@@ -1,0 +1,52 @@
+"""Deleting what was thrown away, and having what was committed on disk: by a process of its own, without haste."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import kiln
+from kiln.engine.objects.layout import Layout
+from kiln.errors import KilnError
+from kiln.linux import locks, mounts, process
+
+
+def collect(root: Path) -> int:
+    """Write everything to disk, forget the marks of that, and empty the trash; returns the number of deleted entries.
+
+    Does nothing while another process does it. Raises OSError.
+    """
+    layout = Layout(root)
+    try:
+        with locks.exclusive(root / "collector.lock", blocking=False):
+            marks = list(layout.pending.iterdir())
+            if marks:
+                mounts.sync_file_system(layout.objects)
+                for mark in marks:
+                    mark.unlink(missing_ok=True)
+            count = 0
+            for path in list(layout.trash.iterdir()):
+                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):
+                    path.unlink()
+                count += 1
+            return count
+    except KilnError as error:
+        if error.reason != "busy":
+            raise
+        return 0
+
+
+def start_collector(root: Path) -> None:
+    """Start `collect` as a process that outlives this one, with the lowest priority."""
+    environment = process.allowed_environment({"PYTHONPATH": str(Path(kiln.__file__).parents[1])})
+    argv = ["setsid", "--fork", "nice", "-n", "19", sys.executable, "-m", __name__, str(root)]
+    with process.spawn(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        child.wait()
+
+
+if __name__ == "__main__":
+    collect(Path(sys.argv[1]))

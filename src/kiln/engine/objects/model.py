@@ -1,0 +1,35 @@
+"""What the store says about an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+RECORD_VERSION: Final = 1
+
+Backend = Literal["overlay", "copy"]
+"""How trees are kept: as layers over each other, or each one whole (where the kernel allows no overlay)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """A stored tree. *layers* are keys from the bottom to the top; an empty tree has none."""
+
+    key: str
+    layers: tuple[str, ...]
+
+
+EMPTY: Final = ObjectRef("empty", ())
+"""The tree of a pipeline without stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """`object.json`."""
+
+    version: int
+    key: str
+    base: str | None
+    layers: tuple[str, ...]
+    stage: str
+    stage_id: str

@@ -1,0 +1,272 @@
+"""Testing an image: boot it, log in, check every assertion, keep the evidence."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from kiln.authoring.catalog.model import AssertionWish
+from kiln.errors import Domain, KilnError
+from kiln.events.model import Notice, Progress, Sink
+from kiln.linux.files import write_atomic
+from kiln.linux.process import run
+from kiln.trial.accelerator import choose_accelerator
+from kiln.trial.account import TestAccount, create_account, write_credentials
+from kiln.trial.boot_watch import boot_failure, has_login_prompt, last_lines
+from kiln.trial.console import ConsoleSession
+from kiln.trial.evaluate import STEP, CheckOutcome, Evaluation, plan_checks
+from kiln.trial.machine import EMULATOR, Accelerator, Firmware, Forward, MachineSpec
+from kiln.trial.model import CheckResult, Machine, TestReport
+from kiln.trial.observe import Answer, Need
+from kiln.trial.qemu import (
+    RunningMachine,
+    create_overlay,
+    default_cpus,
+    default_memory_mib,
+    prepare_firmware,
+    running_machine,
+)
+from kiln.trial.report import report_json, report_junit
+from kiln.trial.session import Session
+from kiln.trial.ssh import offered_methods, read_banner, ssh_session
+
+BOOT_SECONDS: Final = 300.0
+SETTLE_SECONDS: Final = 240.0
+"""systemd's own limit for a unit that does not start is 90 s; an emulated processor makes everything slower."""
+RETRY_SECONDS: Final = 30.0
+TIMEOUT_SECONDS: Final = 900.0
+POLL_SECONDS: Final = 0.25
+
+SERIAL_LOG: Final = "serial.log"
+EMULATOR_LOG: Final = "qemu.log"
+REPORT_JSON: Final = "report.json"
+REPORT_JUNIT: Final = "report.xml"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialLimits:
+    """How long a test may take. *boot_seconds*: power on to login; *settle_seconds*: until systemd has started all;
+    *retry_seconds*: how long a service may stay down after that; *timeout_seconds*: the whole."""
+
+    boot_seconds: float = BOOT_SECONDS
+    settle_seconds: float = SETTLE_SECONDS
+    retry_seconds: float = RETRY_SECONDS
+    timeout_seconds: float = TIMEOUT_SECONDS
+
+
+def run_trial(
+    image: Path,
+    image_digest: str,
+    assertions: Sequence[AssertionWish],
+    *,
+    has_ssh: bool,
+    firmware: Firmware,
+    evidence_dir: Path,
+    state_dir: Path,
+    sink: Sink,
+    ssh_port: int = 22,
+    has_sudo: bool = True,
+    display: bool = False,
+    accelerator: Accelerator | None = None,
+    limits: TrialLimits | None = None,
+) -> TestReport:
+    """Boot *image* in a virtual machine, check *assertions*, and return the report.
+
+    The image is never written: the machine writes into an overlay that is removed afterwards. *has_ssh* and
+    *has_sudo* say what the image carries; without either, the test logs in on the serial console. *accelerator* None
+    means: find out (the answer is kept in *state_dir*). *evidence_dir* gets `serial.log`, `qemu.log`, `report.json`,
+    `report.xml` (JUnit) and a file for each failed check with long output.
+
+    Failed assertions are in the report. Raises KilnError: (TRIAL, "unknown-assertion"), (TRIAL, "bad-assertion"),
+    (TRIAL, "no-image"), (HOST, "missing-tool") before anything runs; (TRIAL, "boot-failed"), (TRIAL, "boot-timeout"),
+    (TRIAL, "login-refused"), (TRIAL, "emulator-failed") when the machine does not come to a login.
+    """
+    limits = limits or TrialLimits()
+    checks = plan_checks(assertions)
+    started = time.monotonic()
+    deadline = started + limits.timeout_seconds
+    evidence_dir.mkdir(parents=True, exist_ok=True)
+    use_ssh = has_ssh and has_sudo
+    ports = {ssh_port} if use_ssh else set()
+    ports |= {int(n.argument) for c in checks for n in c.ready.needs if n.kind in ("ssh-banner", "ssh-methods")}
+    with _work_directory(evidence_dir) as work, tempfile.TemporaryDirectory(prefix="kiln-trial-") as private:
+        account = create_account(Path(private), superuser=not has_sudo)
+        overlay = work / "overlay.qcow2"
+        create_overlay(image, overlay)
+        code, variables = prepare_firmware(firmware, work)
+        spec = MachineSpec(
+            disk=overlay,
+            disk_format="qcow2",
+            firmware=firmware,
+            accelerator=accelerator or choose_accelerator(state_dir),
+            memory_mib=default_memory_mib(),
+            cpus=default_cpus(),
+            forwards=tuple(Forward(port) for port in sorted(ports)),
+            display=display,
+            credentials=write_credentials(account, Path(private)),
+            firmware_code=code,
+            firmware_variables=variables,
+            serial_log=evidence_dir / SERIAL_LOG,
+        )
+        power_on = time.monotonic()
+        with running_machine(spec, error_log=evidence_dir / EMULATOR_LOG, sink=sink) as machine:
+            try:
+                boot = _Boot(
+                    machine, sink, power_on, min(deadline, power_on + limits.boot_seconds), limits.boot_seconds
+                )
+                with _log_in(boot, account, ssh_port if use_ssh else None) as session:
+                    _settle(session, sink, limits.settle_seconds)
+                    boot_seconds = time.monotonic() - power_on
+                    outside = _Outside(machine, account, spec.accelerator)
+                    evaluation = Evaluation(checks, session, outside, sink)
+                    outcomes = evaluation.run(settle_seconds=limits.retry_seconds, deadline=deadline)
+            finally:
+                machine.quit()
+    report = TestReport(
+        image_digest=image_digest,
+        machine=Machine(_emulator_version(), spec.accelerator, firmware, spec.memory_mib, spec.cpus),
+        boot_seconds=round(boot_seconds, 3),
+        total_seconds=round(time.monotonic() - started, 3),
+        checks=tuple(_with_evidence(number, outcome, evidence_dir) for number, outcome in enumerate(outcomes, start=1)),
+    )
+    write_atomic(evidence_dir / REPORT_JSON, report_json(report))
+    write_atomic(evidence_dir / REPORT_JUNIT, report_junit(report))
+    return report
+
+
+class _Boot:
+    """Waiting for a machine that boots, with an eye on its console."""
+
+    def __init__(
+        self, machine: RunningMachine, sink: Sink, power_on: float, deadline: float, limit_seconds: float
+    ) -> None:
+        self.machine = machine
+        self.sink = sink
+        self.deadline = deadline
+        self._power_on = power_on
+        self._limit_seconds = limit_seconds
+        self._told = -1
+
+    @property
+    def console(self) -> str:
+        """What the serial console has said so far."""
+        return self.machine.serial.text() if self.machine.serial is not None else ""
+
+    def check(self) -> None:
+        """Raise KilnError(TRIAL) "boot-failed" or "boot-timeout" if there is nothing left to wait for."""
+        console = self.console
+        failure = boot_failure(console)
+        if failure is not None:
+            raise _boot_error("boot-failed", f"the image does not boot: {failure.message}", console, failure.hint)
+        if self.machine.ended():
+            hint = "it restarted or switched itself off; a kernel that panics before it can speak does that"
+            raise _boot_error("boot-failed", "the machine ended during its boot", console, hint)
+        now = time.monotonic()
+        if now > self.deadline:
+            hint = "is there a kernel console on ttyS0, a getty or an SSH server, and systemd 252 or later?"
+            raise _boot_error("boot-timeout", f"no login within {self._limit_seconds:g} s of power on", console, hint)
+        if int(now - self._power_on) != self._told:
+            self._told = int(now - self._power_on)
+            self.sink.emit(Progress(STEP, self._told, None, "seconds", "boot"))
+
+
+@contextmanager
+def _log_in(boot: _Boot, account: TestAccount, ssh_port: int | None) -> Iterator[Session]:
+    """Wait for a login channel and use it: SSH where *ssh_port* is given and lets the account in, else the console."""
+    if ssh_port is not None:
+        host_port = boot.machine.ports[ssh_port]
+        while not read_banner(host_port, timeout_seconds=1.0):
+            boot.check()
+            time.sleep(POLL_SECONDS)
+        boot.check()
+        try:
+            ssh = ssh_session(account, host_port)
+            session: Session = ssh.__enter__()
+        except KilnError as error:
+            if error.reason != "login-refused":
+                raise
+            boot.sink.emit(Notice("info", "the SSH server does not admit the test's account; using the serial console"))
+        else:
+            try:
+                yield session
+            finally:
+                ssh.__exit__(None, None, None)
+            return
+    while not has_login_prompt(boot.console):
+        boot.check()
+        time.sleep(POLL_SECONDS)
+    assert boot.machine.serial is not None  # noqa: S101 - only an interactive machine has none
+    console = ConsoleSession(boot.machine.serial, account)
+    console.log_in(timeout_seconds=boot.deadline - time.monotonic())
+    yield console
+
+
+def _settle(session: Session, sink: Sink, seconds: float) -> None:
+    """Wait until systemd has started what it wants to start."""
+    sink.emit(Progress(STEP, 0, None, "seconds", "services start"))
+    result = session.run("systemctl is-system-running --wait", timeout_seconds=seconds)
+    state = result.stdout.decode("utf-8", "replace").strip()
+    if result.timed_out or state not in ("running", "degraded"):
+        sink.emit(Notice("warning", f"systemd had not finished its boot after {seconds:g} s: {state or 'no answer'}"))
+
+
+class _Outside:
+    """What the host sees of a running machine."""
+
+    def __init__(self, machine: RunningMachine, account: TestAccount, accelerator: Accelerator) -> None:
+        self._machine = machine
+        self._account = account
+        self._accelerator = accelerator
+
+    def look(self, need: Need) -> Answer:
+        """See Outside.look."""
+        if need.kind == "accelerator":
+            return Answer(0, self._accelerator)
+        if need.kind == "login-prompt":
+            serial = self._machine.serial
+            return Answer(0 if serial is not None and has_login_prompt(serial.text()) else 1, "")
+        host_port = self._machine.ports[int(need.argument)]
+        if need.kind == "ssh-banner":
+            return Answer(0, read_banner(host_port))
+        if need.kind == "ssh-methods":
+            try:
+                done = offered_methods(self._account, host_port)
+            except KilnError as error:
+                return Answer(None, "", str(error))
+            return Answer(done.status, "", done.stderr.decode("utf-8", "replace"))
+        raise ValueError(need.kind)
+
+
+@contextmanager
+def _work_directory(evidence_dir: Path) -> Iterator[Path]:
+    """A directory for what is thrown away, on the disk of the evidence; one left by a killed run is replaced."""
+    work = evidence_dir / ".machine"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _with_evidence(number: int, outcome: CheckOutcome, evidence_dir: Path) -> CheckResult:
+    if not outcome.evidence or outcome.result.verdict == "pass":
+        return outcome.result
+    name = f"check-{number:03d}-{outcome.result.type}.txt"
+    write_atomic(evidence_dir / name, outcome.evidence.encode("utf-8", "replace"))
+    return replace(outcome.result, evidence=name)
+
+
+def _emulator_version() -> str:
+    first = run([EMULATOR, "--version"]).stdout.decode("utf-8", "replace").splitlines()[0]
+    return first.removeprefix("QEMU emulator version ").join(("QEMU ", ""))
+
+
+def _boot_error(reason: str, message: str, console: str, hint: str) -> KilnError:
+    return KilnError(Domain.TRIAL, reason, message, detail=last_lines(console), hint=hint)

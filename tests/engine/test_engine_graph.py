@@ -1,0 +1,122 @@
+"""What must run, and when it may start."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kiln.engine.graph.needed import needed_jobs, reachable
+from kiln.engine.graph.scheduler import Scheduler, Task
+from kiln.engine.manifest.load import load
+
+NOOP = "org.osbuild.noop"
+
+
+def plan():
+    tree = {"type": "org.osbuild.tree", "origin": "org.osbuild.pipeline"}
+
+    def stage(number, *inputs):
+        return {
+            "type": NOOP,
+            "options": {"n": number},
+            "inputs": {name: tree | {"references": [f"name:{name}"]} for name in inputs},
+        }
+
+    return load(
+        {
+            "version": "2",
+            "pipelines": [
+                {"name": "build", "stages": [stage(1), stage(2)]},
+                {"name": "os", "build": "name:build", "stages": [stage(3), stage(4)]},
+                {"name": "unused", "build": "name:build", "stages": [stage(5)]},
+                {"name": "image", "build": "name:build", "stages": [stage(6), stage(7, "os"), stage(8)]},
+            ],
+        }
+    )
+
+
+def jobs(stored, *exports):
+    loaded = plan()
+    found = needed_jobs(loaded, [loaded.pipeline(name) for name in exports], lambda p, i: f"{p.name}/{i}" in stored)
+    return {job.name: set(job.needs) for job in found}
+
+
+def test_only_what_the_exports_need_runs_and_as_early_as_it_can():
+    assert jobs(set(), "image") == {
+        "build/0": set(),
+        "build/1": {"build/0"},
+        "os/0": {"build/1"},
+        "os/1": {"os/0", "build/1"},
+        "image/0": {"build/1"},
+        "image/1": {"image/0", "build/1", "os/1"},
+        "image/2": {"image/1", "build/1"},
+    }
+
+
+def test_work_starts_after_the_newest_stored_stage():
+    assert jobs({"image/2"}, "image") == {}
+    assert jobs({"image/1", "build/1"}, "image") == {"image/2": set()}
+    # The stages that remain do not read `os`, but are built in `build`.
+    assert jobs({"image/1"}, "image") == {"build/0": set(), "build/1": {"build/0"}, "image/2": {"build/1"}}
+    assert set(jobs({"image/0", "build/1"}, "image")) == {"os/0", "os/1", "image/1", "image/2"}
+
+
+def test_reachable_is_what_exports_are_made_of():
+    loaded = plan()
+    assert [pipeline.name for pipeline in reachable(loaded, [loaded.pipeline("image")])] == ["build", "os", "image"]
+
+
+def test_a_failure_starts_nothing_more():
+    scheduler = Scheduler([Task("a"), Task("b"), Task("c")], 2)
+    assert [task.name for task in scheduler.start()] == ["a", "b"]
+    scheduler.fail("a")
+    assert scheduler.start() == []
+    assert not scheduler.idle
+    scheduler.finish("b")
+    assert scheduler.idle
+
+
+def test_a_task_with_many_tokens_is_not_starved():
+    scheduler = Scheduler([Task("a"), Task("big", tokens=9), Task("c")], 2)
+    assert [task.name for task in scheduler.start()] == ["a"]
+    scheduler.finish("a")
+    assert [task.name for task in scheduler.start()] == ["big"]
+    scheduler.finish("big")
+    assert [task.name for task in scheduler.start()] == ["c"]
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        [Task("a", frozenset({"a"}))],
+        [Task("a", frozenset({"b"})), Task("b", frozenset({"a"}))],
+        [Task("a", frozenset({"nobody"}))],
+        [Task("a"), Task("a")],
+    ],
+)
+def test_impossible_graphs_are_refused(tasks):
+    with pytest.raises(ValueError):
+        Scheduler(tasks, 1)
+
+
+@given(st.data())
+def test_every_schedule_keeps_order_and_tokens(data):
+    count = data.draw(st.integers(1, 12))
+    capacity = data.draw(st.integers(1, 4))
+    tasks = []
+    for number in range(count):
+        needs = data.draw(st.frozensets(st.integers(0, number - 1).map(str), max_size=3)) if number else frozenset()
+        tasks.append(Task(str(number), needs, data.draw(st.integers(1, 5))))
+    scheduler = Scheduler(tasks, capacity)
+    running, done = {}, set()
+    while not scheduler.idle:
+        for task in scheduler.start():
+            assert task.needs <= done
+            running[task.name] = min(task.tokens, capacity)
+        assert 0 < sum(running.values()) <= capacity
+        ended = data.draw(st.sampled_from(sorted(running)))
+        del running[ended]
+        done.add(ended)
+        scheduler.finish(ended)
+    assert done == {task.name for task in tasks}
