@@ -1,5 +1,6 @@
 """Sentences and the whole sets that a person would expect."""
 
+import contextlib
 import statistics
 import time
 
@@ -209,48 +210,9 @@ def test_any_text_is_read_or_refused(text: str):
     canonical_json(interpretation_document(reading))
 
 
-WORDS = st.sampled_from(
-    [
-        "no",
-        "not",
-        "without",
-        "and",
-        "or",
-        ",",
-        ".",
-        ";",
-        "but",
-        "with",
-        "instead",
-        "of",
-        "docker",
-        "ssh",
-        "nginx",
-        "debian",
-        "12",
-        "13",
-        "ubuntu",
-        "24.04",
-        "hardened",
-        "strict",
-        "port",
-        "22",
-        "named",
-        "called",
-        "disk",
-        "20",
-        "GB",
-        "user",
-        "https://x.example",
-        "web",
-        "server",
-        "a",
-        "the",
-        "disabled",
-        "is",
-        "needed",
-    ]
-)
+TEXT = """no not without and or , . ; but with instead of docker ssh nginx debian 12 13 ubuntu 24.04 hardened strict
+port 22 named called disk 20 GB user https://x.example web server a the disabled is needed"""
+WORDS = st.sampled_from(TEXT.split())
 
 
 @given(st.lists(WORDS, max_size=25).map(" ".join))
@@ -268,8 +230,6 @@ def test_any_row_of_known_words_is_read_or_refused_and_resolves(text: str):
 )
 def test_a_long_text_is_read_in_reasonable_time(text: str):
     started = time.process_time()
-    try:
+    with contextlib.suppress(KilnError):
         read(text)
-    except KilnError:
-        pass
     assert time.process_time() - started < 2

@@ -1,8 +1,8 @@
 """Finds every error reason in Python source without running it.
 
-A *maker* is something that carries a reason: a class such as KilnError, or a function or class that passes one of its own
-parameters on as the reason. Starting from the given makers, calls are followed until no new ones are found; a call whose
-reason is a literal is a pair that must be documented, and a call whose reason cannot be read is reported as dynamic.
+A *maker* is something that carries a reason: a class such as KilnError, or a function or class that passes one of its
+own parameters on as the reason. Starting from the given makers, calls are followed until no new ones are found; a call
+whose reason is a literal is a pair that must be documented, and one whose reason cannot be read is reported as dynamic.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _maker_of(
         return None
     if isinstance(function.value, ast.Name):
         if function.value.id == "self" and _has_method(module, owner, function.attr):
-            return makers.get((module.name, f"{owner.split('.')[0]}.{function.attr}"))
+            return makers.get((module.name, f"{owner.partition('.')[0]}.{function.attr}"))
         imported = module.imports.get(function.value.id)
         if imported is not None:
             found = makers.get((".".join(imported), function.attr))
@@ -183,14 +183,14 @@ def _has_method(module: _Module, owner: str, name: str) -> bool:
     return any(
         isinstance(statement, ast.FunctionDef) and statement.name == name
         for node in module.tree.body
-        if isinstance(node, ast.ClassDef) and node.name == owner.split(".")[0]
+        if isinstance(node, ast.ClassDef) and node.name == owner.partition(".")[0]
         for statement in node.body
     )
 
 
 def _base_class(owner: str, module: _Module, makers: Mapping[tuple[str, str], Maker]) -> Maker | None:
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.ClassDef) and node.name == owner.split(".")[0]:
+        if isinstance(node, ast.ClassDef) and node.name == owner.partition(".")[0]:
             for base in node.bases:
                 if isinstance(base, ast.Name):
                     return makers.get(module.imports.get(base.id, (module.name, base.id)))
@@ -330,17 +330,13 @@ def _parameters(
     return tuple(positional[1:] if method and not static else positional), defaults
 
 
-def _collect(
-    module: _Module, owner: str, scopes: Sequence[_Scope], fields: Mapping[str, Spec], result: Walk
-) -> None:
+def _collect(module: _Module, owner: str, scopes: Sequence[_Scope], fields: Mapping[str, Spec], result: Walk) -> None:
     names = _open_names(fields)
     if names is None or (names and not _is_maker(names, scopes)):
         result.dynamic.add((module.name, owner))
     elif not names:
         values = {name: _literal(fields.get(name, text(""))) for name in FIELDS}
-        result.reasons.add(
-            Reason(values["domain"], values["reason"], values["status"], values["retriable"] == "True")
-        )
+        result.reasons.add(Reason(values["domain"], values["reason"], values["status"], values["retriable"] == "True"))
 
 
 def _open_names(fields: Mapping[str, Spec]) -> set[str] | None:

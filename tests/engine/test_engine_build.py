@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from kiln.engine.execution.engine import Engine
 from kiln.engine.execution.model import StageFailedError
 from kiln.engine.execution.sandbox import DEFAULT_CAPABILITIES
+from kiln.engine.execution.sources import NoFetcher
+from kiln.engine.objects.store import ObjectStore
 from kiln.errors import KilnError
 from kiln.events.model import Output, Progress, StageFinished, StageStarted
-from kiln.linux import capabilities
+from kiln.linux import capabilities, mounts
 
 pytestmark = pytest.mark.root
 
@@ -362,10 +365,6 @@ def test_times_are_clamped_to_the_source_epoch(make_engine, manifest, store):
 def test_a_build_in_an_epoch_gives_the_same_content_in_another_store(
     make_engine, manifest, store, libdir, sink, tmp_path
 ):
-    from kiln.engine.execution.engine import Engine
-    from kiln.engine.execution.sources import NoFetcher
-    from kiln.engine.objects.store import ObjectStore
-
     script = "os.makedirs(tree + '/a/b'); open(tree + '/a/b/c', 'w').write('x'); os.link(tree + '/a/b/c', tree + '/d')"
     document = manifest(os={"source-epoch": 1000, "scripts": [script, "os.unlink(tree + '/a/b/c')", write("e", "2")]})
     first = store.content_id(build(make_engine(), document, "os").objects["os"])
@@ -409,3 +408,29 @@ def test_mounts_of_a_build_are_not_seen_outside(make_engine, manifest, store):
     thread.join()
     assert seen
     assert not any(str(store.root) in text for text in seen)
+
+
+def test_a_host_that_allows_no_mounts_is_named(make_engine, manifest, monkeypatch):
+    def denied():
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(mounts, "private_namespace", denied)
+    with pytest.raises(KilnError) as caught:
+        build(make_engine(), manifest(os=["pass"]), "os")
+    assert caught.value.reason == "no-mount-namespace"
+
+
+def test_a_store_without_space_stops_the_build_with_a_hint(manifest, libdir, sink, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = "open(tree + '/big', 'wb').write(b'x' * 20_000_000)"
+    with mounts.tmpfs(disk, size="8m"), ObjectStore(disk / "s", background=False) as store:
+        engine = Engine(store, libdir, NoFetcher(), sink)
+        with pytest.raises(KilnError) as caught:
+            build(engine, manifest(os=[write("a", "1"), script]), "os")
+        assert caught.value.reason == "no-space"
+        store.gc()
+        assert [run.cached for run in build(engine, manifest(os=[write("a", "1"), write("b", "2")]), "os").stages] == [
+            True,
+            False,
+        ]

@@ -7,6 +7,7 @@ from typing import Final
 
 WINDOW: Final = 50
 MINIMUM_SECONDS: Final = 1.5
+MINIMUM_SHARE: Final = 0.04
 """Before that a guess would jump about."""
 
 
@@ -29,6 +30,6 @@ class Estimator:
         if total is None or len(self._reports) < 2 or self._started is None:
             return None
         (first_time, first_done), (last_time, last_done) = self._reports[0], self._reports[-1]
-        if last_time - self._started < MINIMUM_SECONDS or last_done <= first_done:
+        if last_time - self._started < MINIMUM_SECONDS or last_done <= first_done or last_done < total * MINIMUM_SHARE:
             return None
         return (total - last_done) * (last_time - first_time) / (last_done - first_done)

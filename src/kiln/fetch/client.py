@@ -30,8 +30,8 @@ from kiln.fetch.model import Download
 from kiln_wire.digest import Digest
 
 PARALLEL_DOWNLOADS: Final = 8
-ATTEMPTS_PER_MIRROR: Final = 4
-FIRST_PAUSE_SECONDS: Final = 0.25
+PAUSES_SECONDS: Final = (0.0, 0.25, 0.5, 1.0)
+"""Before each attempt at one mirror."""
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 PROGRESS_INTERVAL_SECONDS: Final = 0.1
 USER_AGENT: Final = "kiln"
@@ -99,7 +99,9 @@ class Fetcher:
         missing = [download for download in downloads if not download.destination.exists()]
         if not missing:
             return
-        meter = _Meter(step, self._sink, sum(download.size_bytes or 0 for download in missing))
+        sizes = [download.size_bytes for download in missing]
+        total = None if None in sizes else sum(size or 0 for size in sizes)
+        meter = _Meter(step, self._sink, total)
         stop = threading.Event()
         with ThreadPoolExecutor(PARALLEL_DOWNLOADS, thread_name_prefix="fetch") as pool:
             futures = [pool.submit(self._download, download, meter, stop) for download in missing]
@@ -118,9 +120,9 @@ class Fetcher:
 
     def _download(self, download: Download, meter: _Meter, stop: threading.Event) -> None:
         destination = download.destination
-        destination.parent.mkdir(parents=True, exist_ok=True)
         temporary = destination.with_name(f".{destination.name}.{os.getpid()}.{threading.get_ident()}.part")
         try:
+            destination.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("w+b") as file:
                 arrival = _Arrival(download, file, meter, stop)
                 self._try_all(download.mirror, download.url_path, lambda url: arrival.fetch(self._client, url))
@@ -143,7 +145,9 @@ class Fetcher:
         last: KilnError | None = None
         for base in bases:
             url = f"{base}/{quote(path.lstrip('/'), safe=PATH_CHARACTERS)}" if mirror else path
-            for attempt in range(ATTEMPTS_PER_MIRROR):
+            for pause in PAUSES_SECONDS:
+                if pause:
+                    self._sleep(pause)
                 try:
                     return once(url)
                 except httpx.HTTPStatusError as error:
@@ -154,15 +158,16 @@ class Fetcher:
                             "not-found", f"{_name(mirror, path)} is not on the mirror (HTTP status {status})"
                         )
                         break
-                except (httpx.HTTPError, OSError) as error:
-                    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
-                        raise
+                except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+                    problems.append(f"{type(error).__name__}: {error}")
+                    break
+                except httpx.HTTPError as error:
                     problems.append(f"{type(error).__name__}: {error}")
                 except _WrongBytesError as error:
-                    # Asking the same mirror again gives the same bytes; another one may be right.
                     last = error.refusal
-                    break
-                self._sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+                    if not error.resumed:
+                        # Asking the same mirror again gives the same bytes; another one may be right.
+                        break
         if last is not None:
             raise last
         raise KilnError(
@@ -177,11 +182,12 @@ class Fetcher:
 
 
 class _WrongBytesError(Exception):
-    """The mirror answered, but not with the file that was asked for."""
+    """A mirror sent another file than was asked for; *resumed*: maybe it was an earlier one that did."""
 
-    def __init__(self, refusal: KilnError) -> None:
+    def __init__(self, refusal: KilnError, *, resumed: bool) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+        self.resumed = resumed
 
 
 @dataclass(slots=True)
@@ -192,18 +198,20 @@ class _Arrival:
     file: BufferedRandom
     meter: _Meter
     stop: threading.Event
+    resumed: bool = False
 
     def fetch(self, client: httpx.Client, url: str) -> None:
+        self._go_on()
         received = self.file.seek(0, os.SEEK_END)
         headers = {"Range": f"bytes={received}-"} if received else {}
         with client.stream("GET", url, headers=headers) as response:
-            response.raise_for_status()
-            if received and response.status_code != httpx.codes.PARTIAL_CONTENT:
+            if received and response.status_code in (httpx.codes.OK, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE):
                 self._start_over()
                 received = 0
+            self.resumed = received > 0
+            response.raise_for_status()
             for piece in response.iter_raw():
-                if self.stop.is_set():
-                    raise _refuse("cancelled", "another download failed")
+                self._go_on()
                 received += len(piece)
                 if self.download.size_bytes is not None and received > self.download.size_bytes:
                     self._wrong("wrong-size", f"more than the {self.download.size_bytes} bytes that its index promises")
@@ -216,6 +224,10 @@ class _Arrival:
         digest = Digest(self.download.digest.algorithm, _hash(self.file, self.download.digest.algorithm))
         if digest != self.download.digest:
             self._wrong("wrong-digest", f"{digest} instead of {self.download.digest}")
+
+    def _go_on(self) -> None:
+        if self.stop.is_set():
+            raise _refuse("cancelled", "another download failed")
 
     def _start_over(self) -> None:
         self.meter.add(-self.file.tell(), self.download)
@@ -232,14 +244,15 @@ class _Arrival:
                 f"{_name(self.download.mirror, self.download.url_path)} is not what was locked: {problem}",
                 hint="something changed the file on its way; if the archive has moved on, run `kiln lock --update`",
                 exit_status=ExitStatus.INFRASTRUCTURE,
-            )
+            ),
+            resumed=self.resumed,
         )
 
 
 class _Meter:
     """Sums up what arrives and tells the sink, not more than some times a second."""
 
-    def __init__(self, step: str, sink: Sink, total_bytes: int) -> None:
+    def __init__(self, step: str, sink: Sink, total_bytes: int | None) -> None:
         self._step = step
         self._sink = sink
         self._total = total_bytes
@@ -265,7 +278,7 @@ class _Meter:
 
     def _emit(self, download: Download) -> None:
         item = download.url_path.rpartition("/")[2]
-        self._sink.emit(Progress(self._step, self._done, max(self._total, self._done), "bytes", item))
+        self._sink.emit(Progress(self._step, self._done, self._total, "bytes", item))
 
 
 def _hash(file: BufferedRandom, algorithm: str) -> str:

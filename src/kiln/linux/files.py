@@ -55,13 +55,26 @@ def write_if_changed(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def append_fsync(path: Path, data: bytes) -> None:
-    """Append *data* in one write and have it on disk before returning."""
+    """Append *data* in one write and have it on disk before returning; all of it or nothing.
+
+    Raises KilnError(STORE, "no-space") when the disk is full, OSError otherwise.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, data)
+        written = os.write(descriptor, data)
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        if written != len(data):
+            os.ftruncate(descriptor, end - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(path, Domain.STORE) from error
+        raise
     finally:
         os.close(descriptor)
+    if end == written:
+        sync_directory(path.parent)  # a new file: its name must be on disk too
 
 
 def read_limited(path: Path, max_bytes: int) -> bytes:

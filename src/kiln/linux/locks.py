@@ -43,4 +43,6 @@ def _locked(path: Path, kind: int, *, blocking: bool) -> Iterator[None]:
             ) from None
         yield
     finally:
+        # Closing alone would leave the lock with any child that was forked meanwhile.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

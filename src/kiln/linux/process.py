@@ -52,7 +52,7 @@ class Completed:
 
 def find_program(name: str) -> Path:
     """Return where *name* is. Raises KilnError(HOST, "missing-tool") with the package that holds it."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SEARCH_PATH}")
+    found = shutil.which(name, path=f"{os.environ.get('PATH') or SEARCH_PATH}:{SEARCH_PATH}")
     if found is None:
         raise missing_tool(name)
     return Path(found)
@@ -109,7 +109,9 @@ def spawn(
             pass_fds=pass_fds,
             start_new_session=new_session,
         )
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if cwd is not None and str(error.filename) == str(cwd):
+            raise
         raise missing_tool(argv[0]) from None
     try:
         yield process

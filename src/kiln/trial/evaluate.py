@@ -13,6 +13,7 @@ from kiln.errors import KilnError
 from kiln.events.model import CheckFinished, Progress, Sink
 from kiln.trial.assertions.kind import Outcome, short
 from kiln.trial.assertions.registry import ReadyAssertion, validate_params
+from kiln.trial.commands import plan_commands
 from kiln.trial.model import CheckResult
 from kiln.trial.observe import ALONE, OUTSIDE, Answer, Need, Seen, plan_batch
 from kiln.trial.session import TIMEOUT_STATUSES, CommandResult, Session
@@ -54,8 +55,7 @@ def plan_checks(wishes: Sequence[AssertionWish]) -> tuple[PlannedCheck, ...]:
 class Evaluation:
     """One run over the checks of a booted machine.
 
-    A check that needed a command of its own took the time of that command; those that shared a look took an equal
-    part of it.
+    What one script looked at together took each of them an equal part of its time.
     """
 
     def __init__(self, checks: Sequence[PlannedCheck], session: Session, outside: Outside, sink: Sink) -> None:
@@ -82,15 +82,31 @@ class Evaluation:
 
     def _round(self, indexes: Sequence[int], give_up: float, deadline: float) -> list[int]:
         """Look at and decide the checks *indexes*; return those that are worth another look."""
-        answers = self._look_common(indexes, deadline)
+        needs = list(dict.fromkeys(need for index in indexes for need in self._checks[index].ready.needs))
+        common = plan_batch((need for need in needs if need.kind not in ALONE | OUTSIDE), token_hex(8))
+        commands = plan_commands([need for need in needs if need.kind == "command"], token_hex(8))
+        batch_of = {need: batch for batch in commands for need in batch.needs}
+        answers: dict[Need, Answer] = {}
+        cost: dict[Need, float] = {}
         again = []
         for index in indexes:
             ready = self._checks[index].ready
             for need in ready.needs:
-                if need not in answers:
-                    started = time.monotonic()
-                    answers[need] = self._look_alone(need, deadline)
-                    self._seconds[index] += time.monotonic() - started
+                if need in answers:
+                    continue
+                started = time.monotonic()
+                if need.kind in OUTSIDE:
+                    new = {need: self._outside.look(need)}
+                elif need.kind == "command":
+                    batch = batch_of[need]
+                    new = batch.read(self._run(batch.script, batch.seconds, deadline))
+                elif need.kind in ALONE:
+                    new = {need: self._look_alone(need, deadline)}
+                else:
+                    new = common.read(self._run(common.script, BATCH_SECONDS, deadline))
+                answers.update(new)
+                cost.update(dict.fromkeys(new, (time.monotonic() - started) / len(new)))
+            self._seconds[index] += sum(cost[need] for need in ready.needs)
             outcome = ready.decide(Seen(answers))
             unsettled = ready.kind.settles and outcome.verdict in ("fail", "error") and not outcome.final
             if unsettled and not self._lost and time.monotonic() < give_up:
@@ -99,30 +115,12 @@ class Evaluation:
                 self._finish(index, outcome)
         return again
 
-    def _look_common(self, indexes: Sequence[int], deadline: float) -> dict[Need, Answer]:
-        """Answer what one script can answer for all of *indexes*."""
-        askers = {
-            index: [need for need in self._checks[index].ready.needs if need.kind not in ALONE | OUTSIDE]
-            for index in indexes
-        }
-        batch = plan_batch((need for needs in askers.values() for need in needs), token_hex(8))
-        if not batch.parts:
-            return {}
-        started = time.monotonic()
-        answers = batch.read(self._run(batch.script, BATCH_SECONDS, deadline))
-        sharing = [index for index, needs in askers.items() if needs]
-        for index in sharing:
-            self._seconds[index] += (time.monotonic() - started) / len(sharing)
-        return answers
-
     def _look_alone(self, need: Need, deadline: float) -> Answer:
-        if need.kind in OUTSIDE:
-            return self._outside.look(need)
         result = self._run(need.argument, need.seconds, deadline)
         errors = result.stderr.decode("utf-8", "replace")
         if result.timed_out:
             return Answer(None, "", f"not finished after {need.seconds:g} s {errors}")
-        # 255 is also a command's own status, so that a lost session has a word of its own.
+        # A lost session looks like status 1, so that it is asked for by its own name.
         return Answer(None if self._lost else result.status, result.stdout.decode("utf-8", "replace"), errors)
 
     def _run(self, script: str, seconds: float, deadline: float) -> CommandResult:

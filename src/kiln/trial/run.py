@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,7 @@ SETTLE_SECONDS: Final = 240.0
 RETRY_SECONDS: Final = 30.0
 TIMEOUT_SECONDS: Final = 900.0
 POLL_SECONDS: Final = 0.25
+BANNER_POLL_SECONDS: Final = 1.0
 
 SERIAL_LOG: Final = "serial.log"
 EMULATOR_LOG: Final = "qemu.log"
@@ -179,32 +180,37 @@ class _Boot:
 @contextmanager
 def _log_in(boot: _Boot, account: TestAccount, ssh_port: int | None) -> Iterator[Session]:
     """Wait for a login channel and use it: SSH where *ssh_port* is given and lets the account in, else the console."""
-    if ssh_port is not None:
-        host_port = boot.machine.ports[ssh_port]
-        while not read_banner(host_port, timeout_seconds=1.0):
-            boot.check()
-            time.sleep(POLL_SECONDS)
+    with ExitStack() as stack:
+        yield _ssh_login(boot, account, ssh_port, stack) or _console_login(boot, account)
+
+
+def _ssh_login(boot: _Boot, account: TestAccount, ssh_port: int | None, stack: ExitStack) -> Session | None:
+    """Return a session over SSH, None where the server does not admit the account (AllowUsers and the like)."""
+    if ssh_port is None:
+        return None
+    host_port = boot.machine.ports[ssh_port]
+    while not read_banner(host_port, timeout_seconds=BANNER_POLL_SECONDS):
         boot.check()
-        try:
-            ssh = ssh_session(account, host_port)
-            session: Session = ssh.__enter__()
-        except KilnError as error:
-            if error.reason != "login-refused":
-                raise
-            boot.sink.emit(Notice("info", "the SSH server does not admit the test's account; using the serial console"))
-        else:
-            try:
-                yield session
-            finally:
-                ssh.__exit__(None, None, None)
-            return
+        time.sleep(POLL_SECONDS)
+    try:
+        return stack.enter_context(ssh_session(account, host_port))
+    except KilnError as error:
+        if error.reason != "login-refused":
+            raise
+    boot.sink.emit(Notice("info", "the SSH server does not admit the test's account; using the serial console"))
+    return None
+
+
+def _console_login(boot: _Boot, account: TestAccount) -> Session:
     while not has_login_prompt(boot.console):
         boot.check()
         time.sleep(POLL_SECONDS)
-    assert boot.machine.serial is not None  # noqa: S101 - only an interactive machine has none
-    console = ConsoleSession(boot.machine.serial, account)
+    serial = boot.machine.serial
+    if serial is None:
+        raise ValueError("the serial port of this machine is on a terminal")
+    console = ConsoleSession(serial, account)
     console.log_in(timeout_seconds=boot.deadline - time.monotonic())
-    yield console
+    return console
 
 
 def _settle(session: Session, sink: Sink, seconds: float) -> None:

@@ -5,11 +5,14 @@ import gzip
 import io
 import lzma
 import os
+import re
 import subprocess
 import tarfile
+import zlib
 
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER_BYTES = 60
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 
 
 class DebError(Exception):
@@ -22,6 +25,7 @@ class Package:
     def __init__(self, path):
         self.path = path
         self.members = dict(_members(path))
+        self._member("data.tar")
         with self._tar("control.tar") as archive:
             self.control_files = {
                 os.path.normpath(member.name): (archive.extractfile(member).read(), member.mode)
@@ -30,10 +34,13 @@ class Package:
             }
         if "control" not in self.control_files:
             raise DebError("%s: no control file" % path)
-        self.stanza = parse_stanza(self.control_files["control"][0].decode("utf-8"))
+        self.stanza = parse_stanza(text(self.control_files["control"][0]))
         for field in ("Package", "Version", "Architecture"):
             if field not in self.stanza:
                 raise DebError("%s: the control file has no field %s" % (path, field))
+        for field in ("Package", "Architecture"):
+            if not NAME.fullmatch(self.stanza[field]):
+                raise DebError("%s: %r cannot be a name in the field %s" % (path, self.stanza[field], field))
 
     @property
     def name(self):
@@ -49,30 +56,42 @@ class Package:
     @property
     def conffiles(self):
         """Paths of configuration files, without those that the package asks to have removed."""
-        text = self.control_files.get("conffiles", (b"", 0))[0].decode("utf-8")
-        return [line.strip() for line in text.splitlines() if line.strip().startswith("/")]
+        lines = text(self.control_files.get("conffiles", (b"", 0))[0]).splitlines()
+        return [line.strip() for line in lines if line.strip().startswith("/")]
 
     @property
     def data_bytes(self):
         """Compressed size of the files, by which work is shared out."""
-        return next(size for name, (_, size) in self.members.items() if name.startswith("data.tar"))
+        return self.members[self._member("data.tar")][1]
 
     def data(self):
         """Open data.tar for reading as a stream (a context manager)."""
         return self._tar("data.tar")
 
-    @contextlib.contextmanager
-    def _tar(self, prefix):
+    def _member(self, prefix):
         found = [name for name in self.members if name.startswith(prefix)]
         if len(found) != 1:
             raise DebError("%s: %s members named %s" % (self.path, len(found) or "no", prefix))
-        offset, size = self.members[found[0]]
-        with open(self.path, "rb") as file, _decompress(_Window(file, offset, size), found[0], self.path) as stream:
+        return found[0]
+
+    @contextlib.contextmanager
+    def _tar(self, prefix):
+        name = self._member(prefix)
+        offset, size = self.members[name]
+        with open(self.path, "rb") as file, _decompress(_Window(file, offset, size), name, self.path) as stream:
             try:
                 with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive:
                     yield archive
-            except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
-                raise DebError("%s: %s: %s" % (self.path, found[0], error)) from error
+                # To the end, where the checksums of the compression are.
+                for _ in iter(lambda: stream.read(1 << 20), b""):
+                    pass
+            except (tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+                raise DebError("%s: %s: %s" % (self.path, name, error)) from error
+
+
+def text(data):
+    """Decode what a package says; bytes that are not UTF-8 come out again as they were."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def parse_stanza(text):
@@ -89,6 +108,7 @@ def parse_stanza(text):
 
 def _members(path):
     with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
         if file.read(len(AR_MAGIC)) != AR_MAGIC:
             raise DebError("%s: not a Debian package" % path)
         while True:
@@ -97,9 +117,11 @@ def _members(path):
                 return
             if len(header) != AR_HEADER_BYTES or header[58:60] != b"`\n":
                 raise DebError("%s: damaged archive header" % path)
-            name, size = header[:16].decode("ascii", "replace").rstrip().rstrip("/"), int(header[48:58])
-            yield name, (file.tell(), size)
-            file.seek(size + size % 2, os.SEEK_CUR)
+            name, size = header[:16].decode("ascii", "replace").rstrip().rstrip("/"), header[48:58].strip()
+            if not size.isdigit() or file.tell() + int(size) > end:
+                raise DebError("%s: cut off or damaged at the member %s" % (path, name))
+            yield name, (file.tell(), int(size))
+            file.seek(int(size) + int(size) % 2, os.SEEK_CUR)
 
 
 @contextlib.contextmanager
@@ -126,8 +148,6 @@ def _decompress(window, name, path):
                     os._exit(status)
             process.stdin.close()
             yield process.stdout
-            for _ in iter(lambda: process.stdout.read(1 << 20), b""):
-                pass
             os.waitpid(child, 0)
         if process.returncode != 0:
             raise DebError("%s: zstd failed on %s" % (path, name))

@@ -16,6 +16,12 @@ ENVIRONMENT = {
     "UCF_FORCE_CONFFNEW": "1",
     "INITRD": "No",
 }
+RUN_PREINST = """\
+preinst() {
+    DPKG_MAINTSCRIPT_PACKAGE=$1 DPKG_MAINTSCRIPT_ARCH=$2 "/var/lib/dpkg/info/$3.preinst" install && return
+    echo >&2 "the preinst of $1 failed"
+    exit 1
+}"""
 DPKG_OPTIONS = ("--force-unsafe-io", "--log=/dev/null")
 
 
@@ -38,15 +44,10 @@ class Policy:
 def preinst(packages, root, dpkg_version):
     """Run `preinst install` of each package; base-passwd first, since others look accounts up."""
     ordered = sorted(packages, key=lambda package: (package.name != "base-passwd", package.name))
-    lines = ["set -e"]
+    lines = [RUN_PREINST]
     for package in ordered:
-        if "preinst" not in package.control_files:
-            continue
-        lines.append(
-            "DPKG_MAINTSCRIPT_PACKAGE=%s DPKG_MAINTSCRIPT_ARCH=%s /var/lib/dpkg/info/%s.preinst install || "
-            "{ echo >&2 'the preinst of %s failed'; exit 1; }"
-            % (package.name, package.stanza["Architecture"], package.info_name, package.name)
-        )
+        if "preinst" in package.control_files:
+            lines.append("preinst %s %s %s" % (package.name, package.stanza["Architecture"], package.info_name))
     environment = dict(
         ENVIRONMENT,
         DPKG_MAINTSCRIPT_NAME="preinst",

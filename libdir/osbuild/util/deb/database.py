@@ -5,6 +5,8 @@ dpkg reads it, configures everything and from then on keeps it; see dpkg(1) on t
 
 import os
 
+from osbuild.util.deb import archive
+
 DIRECTORY = "var/lib/dpkg"
 NOT_STORED = ("control",)
 FIELDS_NOT_IN_STATUS = ("Filename", "Size", "MD5sum", "SHA1", "SHA256", "Description-md5")
@@ -16,7 +18,7 @@ def write(packages, contents, tree, architecture):
     for name in ("info", "triggers", "updates", "alternatives", "parts"):
         os.makedirs(os.path.join(root, name), mode=0o755, exist_ok=True)
     ordered = sorted(packages, key=lambda package: (package.name, package.stanza["Architecture"]))
-    _text(root, "status", "".join(_status(package) for package in ordered))
+    _text(root, "status", "".join(_status(package, contents[package]) for package in ordered))
     _text(root, "available", "")
     _text(root, "diversions", "")
     _text(root, "statoverride", "")
@@ -27,15 +29,16 @@ def write(packages, contents, tree, architecture):
     _triggers(ordered, root)
 
 
-def _status(package):
+def _status(package, paths):
     fields = [("Package", package.name), ("Status", "install ok unpacked")]
     fields += [
         (name, value)
         for name, value in package.stanza.items()
         if name not in FIELDS_NOT_IN_STATUS and name != "Package"
     ]
-    if package.conffiles:
-        fields.append(("Conffiles", "".join("\n %s newconffile" % path for path in package.conffiles)))
+    conffiles = [path for path in package.conffiles if path in set(paths)]  # not those that another package took over
+    if conffiles:
+        fields.append(("Conffiles", "".join("\n %s newconffile" % path for path in conffiles)))
     return "".join("%s:%s%s\n" % (name, "" if value.startswith("\n") else " ", value) for name, value in fields) + "\n"
 
 
@@ -54,8 +57,7 @@ def _triggers(packages, root):
     """Register who is interested in what; nothing is pending, since every package will be configured anyway."""
     files, named = [], {}
     for package in packages:
-        text = package.control_files.get("triggers", (b"", 0))[0].decode("utf-8")
-        for line in text.splitlines():
+        for line in archive.text(package.control_files.get("triggers", (b"", 0))[0]).splitlines():
             words = line.split("#")[0].split()
             if len(words) != 2 or not words[0].startswith("interest"):
                 continue
@@ -72,6 +74,6 @@ def _triggers(packages, root):
 
 def _text(root, name, text):
     path = os.path.join(root, name)
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     os.chmod(path, 0o644)

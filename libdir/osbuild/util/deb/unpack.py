@@ -1,18 +1,20 @@
 """Unpacking many packages into one tree at the same time.
 
-dpkg unpacks one package after the other, so that later ones can take over files of earlier ones. Here each
-worker process unpacks its share straight into the tree; paths that several packages bring are found afterwards
-and given to the package that Replaces the other, as dpkg does. Nobody may read the tree meanwhile.
+dpkg unpacks one package after the other, so that later ones can take over files of earlier ones. Here worker
+processes unpack them straight into the tree. What depends on their order is settled when all are done: directories
+get their owners, modes and times, and a path that several packages bring goes to the one that Replaces the others,
+as dpkg does it. Nobody may read the tree meanwhile.
 """
 
 import errno
-import json
 import os
 import stat
-import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 MERGED_DIRECTORIES = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 ROOT_LINKS = ("bin", "sbin", "lib")
+FIRST = "base-files"  # brings links that directories of others must not come before, such as /var/run
+PLAIN_DIRECTORY = (0o755, 0, 0)
 
 
 class UnpackError(Exception):
@@ -31,79 +33,71 @@ def make_merged_usr(tree, architecture):
 
 def unpack_all(packages, tree, jobs, progress):
     """Unpack *packages* and return {package: list of paths as in the archive}; *progress* gets each package."""
-    shares = _shares(packages, jobs)
-    workers = [_start(share, tree) for share in shares if share]
-    contents, kinds, failures = {}, {}, []
-    for share, pipe, child in workers:
-        with os.fdopen(pipe, "r", encoding="utf-8") as stream:
-            for line in stream:
-                record = json.loads(line)
-                if "error" in record:
-                    failures.append(record["error"])
-                    continue
-                package = share[record["index"]]
-                contents[package] = [path for path, _ in record["paths"]]
-                for path, kind in record["paths"]:
-                    kinds.setdefault(_real(path), []).append((package, kind))
-                progress(package)
-        if os.waitpid(child, 0)[1] != 0 and not failures:
-            failures.append("a worker process died while unpacking")
-    if failures:
-        raise UnpackError("\n".join(failures))
-    _settle(kinds, contents, tree)
+    members = {}
+    for package in packages:
+        if package.name == FIRST:
+            members[package] = unpack(package, tree)
+            progress(package)
+    # The largest first, so that no worker begins a long one when the others have nothing left to do.
+    rest = sorted((package for package in packages if package not in members), key=lambda item: -item.data_bytes)
+    with ProcessPoolExecutor(jobs) as pool:
+        futures = {pool.submit(unpack, package, tree): package for package in rest}
+        try:
+            for future in as_completed(futures):
+                members[futures[future]] = future.result()
+                progress(futures[future])
+        finally:
+            for future in futures:
+                future.cancel()
+    contents = {package: [path for path, _ in members[package]] for package in packages}
+    owners = {}
+    for package in sorted(packages, key=lambda item: (item.name != FIRST, item.name, item.info_name)):
+        for path, directory in members[package]:
+            owners.setdefault(_real(path), []).append((package, directory))
+    _settle_files(owners, contents, tree)
+    _settle_directories(owners, tree)
     return contents
 
 
-def _shares(packages, jobs):
-    """Deal the packages out so that each worker has about the same number of bytes; the order is fixed."""
-    shares, load = [[] for _ in range(jobs)], [0] * jobs
-    for package in sorted(packages, key=lambda item: (-item.data_bytes, item.name)):
-        index = load.index(min(load))
-        shares[index].append(package)
-        load[index] += package.data_bytes
-    return shares
-
-
-def _start(share, tree):
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(writer)
-        return share, reader, child
-    status = 1
-    try:
-        os.close(reader)
-        os.umask(0)
-        with os.fdopen(writer, "w", encoding="utf-8") as stream:
-            try:
-                for index, package in enumerate(share):
-                    paths = unpack(package, tree)
-                    stream.write(json.dumps({"index": index, "paths": paths}) + "\n")
-                    stream.flush()
-                status = 0
-            except Exception:  # the reason must reach the parent, whatever it is
-                stream.write(json.dumps({"error": traceback.format_exc()}) + "\n")
-    finally:
-        os._exit(status)
-
-
 def unpack(package, tree, only=None):
-    """Unpack one package (or *only* some of its paths) and return [(path, kind)]; kind is `d` for directories."""
-    conffiles = set(package.conffiles)
-    paths, directories = [], []
+    """Unpack one package, or *only* some of its paths in place of others'.
+
+    Return [(path, None, or (mode, uid, gid, mtime) of a directory)]; directories get these when all is unpacked.
+    """
+    conffiles, root = set(package.conffiles), os.path.realpath(tree) + "/"
+    paths, parents = [], set()
     with package.data() as archive:
         for member in archive:
             path = _listed(member.name, package)
-            if only is not None and path not in only:
+            linked = _listed(member.linkname, package) if member.islnk() else None
+            if only is not None and path not in only and linked not in only:
                 continue
-            paths.append((path, "d" if member.isdir() else "f"))
-            target = tree + _real(path) + (".dpkg-new" if path in conffiles and not member.isdir() else "")
-            _write(archive, member, target, tree)
-            if member.isdir() and path not in ("/", "/."):
-                directories.append((target, member.mtime))
-    for target, mtime in reversed(directories):
-        if not os.path.islink(target):
-            os.utime(target, (mtime, mtime))
+            directory = (member.mode & 0o7777, member.uid, member.gid, member.mtime) if member.isdir() else None
+            paths.append((path, directory))
+            target = tree + _real(path)
+            if os.path.dirname(target) not in parents:
+                parent = os.path.realpath(os.path.dirname(target))
+                if not (parent + "/").startswith(root):
+                    raise UnpackError("%s: the path %s leaves the tree through a link" % (package.name, path))
+                os.makedirs(parent, mode=0o755, exist_ok=True)
+                parents.add(os.path.dirname(target))
+            try:
+                if directory:
+                    os.makedirs(target, mode=0o755, exist_ok=True)
+                    continue
+                target += ".dpkg-new" if path in conffiles else ""
+                if only is not None and os.path.lexists(target):
+                    os.unlink(target)
+                source = linked and tree + _real(linked) + (".dpkg-new" if linked in conffiles else "")
+                _create(archive, member, target, source)
+            except FileExistsError:
+                if directory or (os.path.isdir(target) and not os.path.islink(target)):
+                    raise UnpackError("%s is a directory in one package and a file in another" % target) from None
+                # Another package brings it too: which of them shall have it is decided when all are unpacked.
+            except FileNotFoundError:
+                if linked is None:
+                    raise
+                raise UnpackError("%s: the hard link %s leads nowhere" % (package.name, path)) from None
     return paths
 
 
@@ -117,50 +111,18 @@ def _listed(name, package):
 
 
 def _real(path):
-    head, slash, rest = path[1:].partition("/")
-    return "/usr/" + head + slash + rest if head in MERGED_DIRECTORIES else path
+    """Return where *path* is in a tree whose /bin, /lib and so on are links."""
+    head, _, rest = path[1:].partition("/")
+    return "/usr" + path if rest and head in MERGED_DIRECTORIES else path
 
 
-def _write(archive, member, target, tree):
-    if member.isdir():
-        _directory(member, target)
-        return
-    try:
-        _create(archive, member, target, tree)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-        _create(archive, member, target, tree)
-    except FileExistsError:
-        if os.path.isdir(target) and not os.path.islink(target):
-            raise UnpackError("%s is a directory in one package and a file in another" % target) from None
-        os.unlink(target)
-        _create(archive, member, target, tree)
-
-
-def _directory(member, target):
-    try:
-        os.mkdir(target, 0o755)
-    except FileNotFoundError:
-        os.makedirs(target, mode=0o755, exist_ok=True)
-    except FileExistsError:
-        if not os.path.isdir(target):
-            raise UnpackError("%s is a directory in one package and a file in another" % target) from None
-        if os.path.islink(target) or stat.S_IMODE(os.lstat(target).st_mode) != 0o755:
-            return  # as dpkg: the first package that makes a directory decides on its mode
-    os.chown(target, member.uid, member.gid)
-    os.chmod(target, member.mode & 0o7777)
-
-
-def _create(archive, member, target, tree):
+def _create(archive, member, target, source):
     if member.issym():
         os.symlink(member.linkname, target)
         os.lchown(target, member.uid, member.gid)
         os.utime(target, (member.mtime, member.mtime), follow_symlinks=False)
         return
-    if member.islnk():
-        source = tree + _real(os.path.normpath("/" + member.linkname))
-        if not os.path.lexists(source) and os.path.lexists(source + ".dpkg-new"):
-            source += ".dpkg-new"
+    if source is not None:
         os.link(source, target, follow_symlinks=False)
         return
     if member.isreg():
@@ -181,22 +143,37 @@ def _create(archive, member, target, tree):
     os.mknod(target, kinds[member.type] | (member.mode & 0o7777), os.makedev(member.devmajor, member.devminor))
     os.lchown(target, member.uid, member.gid)
     os.chmod(target, member.mode & 0o7777)
+    os.utime(target, (member.mtime, member.mtime))
 
 
-def _settle(kinds, contents, tree):
+def _settle_files(owners, contents, tree):
     """Give each path that several packages bring to the one that replaces the others."""
     again = {}
-    for path, owners in sorted(kinds.items()):
-        files = [package for package, kind in owners if kind != "d"]
-        if len(files) < 2:
+    for path, entries in sorted(owners.items()):
+        packages = [package for package, directory in entries if directory is None]
+        if len(packages) < 2:
             continue
-        winner = _winner(path, files)
-        for package in files:
-            if package is not winner:
+        winner = _winner(path, packages)
+        for package in packages:
+            if package.name != winner.name:
                 contents[package] = [item for item in contents[package] if _real(item) != path]
         again.setdefault(winner, set()).update(item for item in contents[winner] if _real(item) == path)
     for package, paths in sorted(again.items(), key=lambda item: item[0].name):
         unpack(package, tree, only=paths)
+
+
+def _settle_directories(owners, tree):
+    """Set owner, mode and time of each directory: those of the first package that asks for something special."""
+    for path, entries in owners.items():
+        wishes = [directory for _, directory in entries if directory is not None]
+        target = tree + path
+        if not wishes or path == "/." or os.path.islink(target):
+            continue
+        mode, uid, gid, _ = next((wish for wish in wishes if wish[:3] != PLAIN_DIRECTORY), wishes[0])
+        mtime = max(wish[3] for wish in wishes)
+        os.chown(target, uid, gid)
+        os.chmod(target, mode)
+        os.utime(target, (mtime, mtime))
 
 
 def _winner(path, packages):

@@ -178,6 +178,6 @@ def _refusal(message: str, place: Place) -> KilnError:
         "bad-catalog",
         message,
         place,
-        hint="catalogue files are described in docs/catalog.md",
+        hint="the form of the catalogue's files is in its README.md",
         exit_status=ExitStatus.USAGE,
     )

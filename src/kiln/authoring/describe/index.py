@@ -63,6 +63,8 @@ class Index:
                 # People rarely mistype the first letter, and short words with another one are other words.
                 if candidate[0] != word[0] and length < LONG:
                     continue
+                if word.removeprefix("un") == candidate or word.removeprefix("non") == candidate:
+                    continue  # the contrary, not a typing error
                 distance = OSA.distance(word, candidate, score_cutoff=allowed)
                 if distance <= allowed and (best is None or distance < best[0]):
                     best = (distance, candidate)

@@ -21,10 +21,10 @@ _NAME: Final = re.compile(
     r"(?P<quote>[\"'“”`]?)(?P<name>[A-Za-z_][A-Za-z0-9_.-]{0,62})(?P=quote)",
     re.IGNORECASE,
 )
+_NUMBER: Final = r"[0-9]{1,5}(?:/(?:tcp|udp))?(?![\w.])(?! ?[KMGT]i?B\b)"
 _PORTS: Final = re.compile(
     r"(?P<open>\b(?:open|allow|expose|opening|opened|firewall)\b[^.;\n0-9]{0,20})?"
-    r"\bports? (?P<list>[0-9]{1,5}(?:/(?:tcp|udp))?"
-    r"(?:(?:, ?and |, ?| and | or | & )[0-9]{1,5}(?:/(?:tcp|udp))?)*)(?![\w.])",
+    rf"\bports? (?P<list>{_NUMBER}(?:(?:, ?and |, ?| and | or | & ){_NUMBER})*)",
     re.IGNORECASE,
 )
 _ONE_PORT: Final = re.compile(r"[0-9]{1,5}(?:/(?:tcp|udp))?", re.IGNORECASE)

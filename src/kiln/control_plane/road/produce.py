@@ -81,7 +81,9 @@ def produce(
         engine = Engine(store, libdir, CountedSources(open_fetcher, steps, running), sink)
         result = engine.build(engine.load(plan), [*EXPORTS, TREE_PIPELINE])
         (directory / layout.EVIDENCE).mkdir(parents=True, exist_ok=True)
-        write_atomic(directory / BUILD_LOG, build_log(result))
+        if any(not stage.cached for stage in result.stages) or not (directory / BUILD_LOG).exists():
+            # A run that found everything in the store has nothing to add to what the stages once printed.
+            write_atomic(directory / BUILD_LOG, build_log(result))
         for export in EXPORTS:
             sink.emit(StepStarted("build", f"exporting {export}"))
             engine.export(result.objects[export], directory)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from kiln.fetch.client import Fetcher
 
 IMAGES: Final = "images"
+TRIAL_EVIDENCE: Final = ("evidence/report.json", "evidence/report.xml", "evidence/serial.log")
 SSH_PACKAGE: Final = "openssh-server"
 SUDO_PACKAGE: Final = "sudo"
 
@@ -250,12 +251,7 @@ class _Making:
                 report = self._trial(disk)
                 # A failed test is not remembered as done: the next run tries again.
                 if report.verdict == "pass":
-                    evidence = sorted(
-                        str(path.relative_to(self.directory))
-                        for path in (self.directory / layout.EVIDENCE).iterdir()
-                        if path.is_file()
-                    )
-                    self.ledger.finish("test", inputs, evidence, {"report": encode(report)})
+                    self.ledger.finish("test", inputs, TRIAL_EVIDENCE, {"report": encode(report)})
             else:
                 report = decode(TestReport, notes["report"])
             passed = sum(check.verdict == "pass" for check in report.checks)
@@ -292,13 +288,10 @@ class _Making:
         return 22
 
     def _attest(self, artifacts: tuple[Artifact, ...], report: TestReport) -> dict[str, Any]:
-        documents = [
-            str(Digest.of_file(self.directory / name))
-            for name in (layout.REQUEST, layout.RECIPE, layout.RESOLUTION, layout.LOCK, layout.PLAN)
-        ]
-        inputs = fingerprint(
-            "attest", documents, [encode(artifact) for artifact in artifacts], encode_report(report), kiln.__version__
-        )
+        names = [layout.REQUEST, layout.RECIPE, layout.RESOLUTION, layout.LOCK, layout.PLAN]
+        names += [f"{layout.EVIDENCE}/{path.name}" for path in sorted((self.directory / layout.EVIDENCE).iterdir())]
+        documents = [f"{name} {Digest.of_file(self.directory / name)}" for name in names]
+        inputs = fingerprint("attest", documents, [encode(artifact) for artifact in artifacts], kiln.__version__)
         with self.steps.run("attest", "signing what is known about the image") as running:
             notes = self.ledger.finished("attest", inputs)
             running.cached = notes is not None
@@ -321,11 +314,6 @@ class _Making:
                 self.ledger.finish("attest", inputs, proof.files, notes)
             running.summary = f"verification {notes['verificationId']}, record {notes['recordId'][:12]}"
         return notes
-
-
-def encode_report(report: TestReport) -> str:
-    """Return the digest of a report; durations are floats, which have no canonical form, so its text is hashed."""
-    return str(Digest.of(repr(report).encode("utf-8")))
 
 
 def _failed(report: TestReport, directory: Path) -> KilnError:

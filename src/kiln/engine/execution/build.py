@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from kiln.engine.graph.scheduler import Scheduler, Task
 from kiln.engine.manifest.model import Pipeline, Plan
 from kiln.engine.manifest.modules import Module, Modules
 from kiln.engine.objects.model import ObjectRef
-from kiln.errors import Domain, KilnError
+from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Progress, StageFinished, StageStarted
 from kiln.linux import mounts
 
@@ -69,7 +69,7 @@ class Build:
                         else:
                             scheduler.fail(job.name)
                             self.context.cancel.set()
-                            failure = _worse(failure, error)
+                            failure = _worse(failure, _explained(error))
             except BaseException:
                 self.context.cancel.set()
                 raise
@@ -134,6 +134,18 @@ class Build:
             trees=trees,
             runner=program.runner,
         )
+
+
+def _explained(error: BaseException) -> BaseException:
+    if not isinstance(error, BrokenExecutor):
+        return error
+    return KilnError(
+        Domain.HOST,
+        "no-mount-namespace",
+        "this process may not make a mount namespace, which every sandbox needs",
+        hint="in a container, allow it CAP_SYS_ADMIN; `kiln doctor` checks it",
+        exit_status=ExitStatus.INFRASTRUCTURE,
+    )
 
 
 def _worse(first: BaseException | None, second: BaseException) -> BaseException:

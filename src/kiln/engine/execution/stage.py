@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Mapping
@@ -84,6 +85,10 @@ def run_stage(work: StageWork, context: StageContext) -> tuple[ObjectRef, StageR
     except StageFailedError:
         if context.keep_failed is not None:
             context.store.keep(working, context.keep_failed)
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(context.store.root, Domain.ENGINE) from error
         raise
     finally:
         context.store.discard(working)

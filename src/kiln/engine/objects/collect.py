@@ -44,7 +44,9 @@ def start_collector(root: Path) -> None:
     """Start `collect` as a process that outlives this one, with the lowest priority."""
     environment = process.allowed_environment({"PYTHONPATH": str(Path(kiln.__file__).parents[1])})
     argv = ["setsid", "--fork", "nice", "-n", "19", sys.executable, "-m", __name__, str(root)]
-    with process.spawn(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    quiet = subprocess.DEVNULL
+    # Not in a session of its own, whose end would end the collector before it has made one for itself.
+    with process.spawn(argv, env=environment, stdout=quiet, stderr=quiet, new_session=False) as child:
         child.wait()
 
 
