@@ -6,7 +6,6 @@ import ast
 import re
 from collections.abc import Iterator
 
-import pytest
 import typer
 from pages import DOCS, ROOT
 

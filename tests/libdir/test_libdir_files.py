@@ -218,6 +218,20 @@ def test_what_belongs_to_one_machine_is_taken_out_and_nothing_else(stage: Stage,
     assert list((tree / "tmp").iterdir()) == []
 
 
+def test_what_is_removed_is_gone_with_all_below_and_links_lead_nowhere(
+    stage: Stage, tree: Path, tmp_path: Path
+) -> None:
+    (tree / "a/b").mkdir(parents=True)
+    (tree / "file").touch()
+    (tmp_path / "outside").mkdir()
+    (tree / "a/b/link").symlink_to(tmp_path / "outside")
+    (tree / "link").symlink_to(tmp_path / "outside")
+    stage.ok("org.kiln.remove", {"paths": ["/a", "/file", "/link", "/missing"]})
+    assert list(tree.iterdir()) == []
+    assert (tmp_path / "outside").is_dir()
+    assert "leaves the tree" in stage.refused("org.kiln.remove", {"paths": ["/../outside"]})
+
+
 def source(tmp_path: Path, name: str = "files") -> tuple[Path, dict[str, Any]]:
     directory = tmp_path / "inputs" / name
     directory.mkdir(parents=True)

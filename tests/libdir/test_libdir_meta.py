@@ -90,6 +90,10 @@ DOCUMENTS: Final[dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]] =
         # "dep" asks the machine that builds which drivers it uses.
         [options(modules="dep"), options(level=20), options(compression="none")],
     ),
+    "org.kiln.remove": (
+        [options(paths=["/usr/share/man", "/.hidden"])],
+        [options(paths=[path]) for path in ("/", "//", "/.", "usr", "/usr/../..", "/usr/")] + [options(paths=[])],
+    ),
     "org.kiln.reset-instance": ([options()], [options(keep=True)]),
     "org.osbuild.chmod": (
         [options(items={"/etc/a": {"mode": "0600"}, "/b": {"mode": "u+x,go=", "recursive": True}})],

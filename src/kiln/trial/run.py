@@ -46,6 +46,7 @@ SERIAL_LOG: Final = "serial.log"
 EMULATOR_LOG: Final = "qemu.log"
 REPORT_JSON: Final = "report.json"
 REPORT_JUNIT: Final = "report.xml"
+CHECK_FILES: Final = "check-*.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def run_trial(
     started = time.monotonic()
     deadline = started + limits.timeout_seconds
     evidence_dir.mkdir(parents=True, exist_ok=True)
+    for stale in evidence_dir.glob(CHECK_FILES):
+        stale.unlink()  # of an earlier test, whose verdicts do not hold any more
     use_ssh = has_ssh and has_sudo
     ports = {ssh_port} if use_ssh else set()
     ports |= {int(n.argument) for c in checks for n in c.ready.needs if n.kind in ("ssh-banner", "ssh-methods")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -44,15 +45,19 @@ def _run(
     from kiln.trial.interactive import DEFAULT_FORWARDS, run_interactively
     from kiln.trial.machine import Forward
 
-    return run_interactively(
-        disk_of(image),
-        firmware=firmware_named(firmware),
-        state_dir=settings().state,
-        sink=make_sink("plain"),
-        forwards=[*DEFAULT_FORWARDS, *(Forward(port) for port in forward if port != 22)],
-        persist=persist,
-        # A kept overlay must not go on holding an account whose password was shown on a screen.
-        login=persist is None if login is None else login,
-        display=True,
-        memory_mib=memory,
-    )
+    try:
+        return run_interactively(
+            disk_of(image),
+            firmware=firmware_named(firmware),
+            state_dir=settings().state,
+            sink=make_sink("plain"),
+            forwards=[*DEFAULT_FORWARDS, *(Forward(port) for port in forward if port != 22)],
+            persist=persist,
+            # A kept overlay must not go on holding an account whose password was shown on a screen.
+            login=persist is None if login is None else login,
+            display=True,
+            memory_mib=memory,
+        )
+    finally:
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[?7h")  # SeaBIOS switches the terminal's line wrap off
