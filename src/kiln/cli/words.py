@@ -25,8 +25,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
-
-
-def short(digest: str) -> str:
-    """Return the first digits of a digest, enough to tell two apart on a screen."""
-    return digest.partition(":")[2][:12] or digest[:12]

@@ -122,8 +122,8 @@ def _tree_stages(resolution: Resolution, lock: Lock, layout: DiskLayout, files: 
             {
                 "type": "org.osbuild.sysctld",
                 "options": {
-                    # Read last, so that no package's file overrides what the recipe asks for.
-                    "filename": "99-kiln.conf",
+                    # Read last, so that no package's file (there is a 99-protect-links.conf) overrides the recipe.
+                    "filename": "zz-kiln.conf",
                     "path": "/etc/sysctl.d",
                     "config": [{"key": wish.key, "value": wish.value} for wish in resolution.sysctls],
                 },

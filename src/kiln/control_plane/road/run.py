@@ -33,6 +33,7 @@ from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Notice, Sink
 from kiln.linux.files import write_if_changed
 from kiln.linux.locks import exclusive
+from kiln.trial.evaluate import plan_checks
 from kiln.trial.model import TestReport
 from kiln_wire import layout
 from kiln_wire.codec import decode, encode
@@ -108,6 +109,8 @@ class _Road:
     def _resolve(self, steps: Steps, understood: Understood, catalog: Catalog) -> Resolution:
         with steps.run("resolve", "resolving features") as running:
             found = resolve_all(understood, catalog)
+            # What the test could not check must be known before an hour of building, not after.
+            plan_checks(found.assertions)
             running.summary = (
                 f"{len(found.features)} features, {len(found.packages)} packages wished, "
                 f"{len(found.files)} files, {len(found.assertions)} checks"
