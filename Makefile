@@ -9,7 +9,10 @@ PYTHON ?= /usr/bin/python3
 BIN := $(VENV)/bin
 REQUEST ?= Build me a hardened server with SSH, Docker, and monitoring.
 
-HOST_PACKAGES := python3-venv apt gpgv bubblewrap e2fsprogs openssh-client openssl qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu
+HOST_PACKAGES := python3-venv apt gpgv bubblewrap e2fsprogs openssh-client openssl qemu-system-x86 qemu-utils ovmf seabios \
+	ipxe-qemu
+# What the tests look at results with; a build takes its tools from its own locked build root.
+TEST_PACKAGES := dosfstools fdisk grub-pc-bin jq mtools procps squashfs-tools strace xz-utils zstd
 
 .PHONY: help setup demo test test-full bench lint clean
 
@@ -21,8 +24,8 @@ help:
 
 setup: $(VENV)/.host $(VENV)/.installed
 
-$(VENV)/.host: Makefile
-	@missing=""; for p in $(HOST_PACKAGES); do \
+define install_missing
+	@missing=""; for p in $(1); do \
 	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 	    echo "installing Debian packages:$$missing"; \
@@ -31,6 +34,13 @@ $(VENV)/.host: Makefile
 	    apt-get install -q -y --no-install-recommends $$missing; \
 	fi
 	@mkdir -p $(VENV) && touch $@
+endef
+
+$(VENV)/.host: Makefile
+	$(call install_missing,$(HOST_PACKAGES))
+
+$(VENV)/.test-host: Makefile
+	$(call install_missing,$(TEST_PACKAGES))
 
 $(VENV)/.installed: $(VENV)/.host requirements/dev.txt pyproject.toml
 	@echo "installing Python packages into $(VENV), pinned by hash"
@@ -48,10 +58,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: lint $(VENV)/.test-host
 	$(BIN)/pytest -m "not full"
 
-test-full: lint
+test-full: lint $(VENV)/.test-host
 	$(BIN)/pytest
 
 bench: setup

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from kiln.authoring.lock.apt_room import AptRoom, archive_uri
 from kiln.authoring.lock.indexes import ReadIndex
 from kiln.authoring.lock.names import PACKAGE_NAME
 from kiln.authoring.lock.packages import PackageRecord, Universe
-from kiln.errors import Domain, ExitStatus, KilnError
+from kiln.errors import Domain, ExitStatus, KilnError, disk_full
 from kiln.linux import locks, process
 
 SOLVE_TIMEOUT_SECONDS: Final = 600.0
@@ -67,6 +69,8 @@ class AptSolver:
                 timeout_seconds=SOLVE_TIMEOUT_SECONDS,
             )
         output, errors = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+        if done.status != 0 and os.strerror(errno.ENOSPC) in errors:
+            raise disk_full(room.path, Domain.LOCK)
         if done.status != 0:
             raise no_solution(request.tree, request.excluded, output, errors)
         return [_look_up(universe, indexes, line) for line in output.splitlines() if line.startswith("'")]
