@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import subprocess
+import sys
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 32, 4096, 16384
 MNT_DETACH = 2
@@ -78,8 +79,16 @@ class Chroot:
             self.bind(os.path.join(self.tree, "usr/bin/true"), program)
 
     def run(self, argv, env=None, **kwargs):
-        """Run a program inside; its output goes to the stage's. Raises subprocess.CalledProcessError."""
-        return subprocess.run(argv, check=True, **self._inside(env), **kwargs)
+        """Run a program inside; its output goes to the stage's. Raises subprocess.CalledProcessError.
+
+        A program that the tree lacks ends the stage with its name.
+        """
+        try:
+            return subprocess.run(argv, check=True, **self._inside(env), **kwargs)
+        except FileNotFoundError as error:
+            if error.filename != argv[0]:
+                raise
+            sys.exit("%s: the tree has no program `%s`" % (os.path.basename(sys.argv[0]), argv[0]))
 
     def popen(self, argv, env=None, **kwargs):
         """Start a program inside."""
