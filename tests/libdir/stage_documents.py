@@ -207,4 +207,206 @@ CONFIGURATION: Final[dict[str, Documents]] = {
     ),
 }
 
-DOCUMENTS: Final[dict[str, Documents]] = {**CONFIGURATION}
+PARTITION: Final = {"name": "root", "start": 2048, "size": 2048, "type": UUID, "uuid": UUID, "attrs": [2, 63]}
+PBKDF2: Final = {"method": "pbkdf2", "iterations": 1000}
+LUKS: Final = {"passphrase": "p", "uuid": UUID, "pbkdf": PBKDF2}
+IMAGE_PARTITION: Final = {"start": 1048576, "size": 1048576, "type": UUID, "uuid": UUID}
+IMAGE: Final = {"filename": "d", "size": 4194304, "uuid": UUID}
+
+
+def compressed(**more: Any) -> Documents:
+    """Return the documents of a stage that compresses a file."""
+    return (
+        [{**options(filename="x", **more), **FILE}],
+        [{**options(), **FILE}, {**options(filename="x"), "inputs": {}}, {**options(filename="x", level=10), **FILE}],
+    )
+
+
+ARCHIVES: Final[dict[str, Documents]] = {
+    "org.osbuild.tar": (
+        [
+            {**options(filename="a.tar.xz", acls=False, **{"root-node": "omit"}), **TREE},
+            {**options(filename="a", format="ustar", paths=["b", "a"], sparse=True, compression="zstd"), **TREE},
+        ],
+        [
+            {**options(filename="a", paths=["a"], **{"root-node": "omit"}), **TREE},
+            {**options(filename="a", format="zip"), **TREE},
+            {**options(), **TREE},
+            {**options(filename="a"), "inputs": {}},
+        ],
+    ),
+    "org.osbuild.untar": (
+        [{**options(prefix="/x"), **FILE}],
+        [{**options(), "inputs": {}}, {**options(prefix=1), **FILE}],
+    ),
+    "org.osbuild.xz": compressed(),
+    "org.osbuild.gzip": compressed(level=9),
+    "org.osbuild.zstd": compressed(),
+    "org.osbuild.zip": (
+        [{**options(filename="a.zip", level=0, include=["a", "b/*"]), **TREE}],
+        [
+            {**options(filename="a", level=10), **TREE},
+            {**options(filename=""), **TREE},
+            {**options(filename="a"), "inputs": {}},
+        ],
+    ),
+    "org.osbuild.oci-archive": (
+        [
+            {
+                **options(
+                    filename="a.oci",
+                    architecture="amd64",
+                    variant="v8",
+                    config={"Cmd": ["/x"], "Volumes": ["/v"], "StopSiganl": "TERM", "Labels": {"a": "b"}},
+                    annotations={"org.osbuild.ostree.ref": "x", "my.key": "y"},
+                ),
+                "inputs": {"base": {}, "layer.1": {}, "layer.12": {}},
+            }
+        ],
+        [
+            {**options(filename="a", architecture="amd64"), "inputs": {"layer.1": {}}},
+            {**options(filename="a", architecture="amd64"), "inputs": {"base": {}, "layer.0": {}}},
+            {**options(filename="a"), "inputs": {"base": {}}},
+            {
+                **options(filename="a", architecture="x", annotations={"org.opencontainer.x": "y"}),
+                "inputs": {"base": {}},
+            },
+        ],
+    ),
+    "org.kiln.overlay": (
+        [{**options(path="/opt"), **TREE}],
+        [{**options(), "inputs": {}}, {**options(path="opt"), **TREE}],
+    ),
+    "org.kiln.files": (
+        [
+            {
+                **options(files={"/etc/motd": {"from": "sha256:00", "mode": "4755", "user": 1, "group": 2}}),
+                "inputs": {"files": {"type": "org.osbuild.files"}},
+            }
+        ],
+        [
+            {**options(files={"etc/motd": {"from": "sha256:00"}}), "inputs": {"files": {}}},
+            {**options(files={"/a/../b": {"from": "sha256:00"}}), "inputs": {"files": {}}},
+            {**options(files={"/a/": {"from": "sha256:00"}}), "inputs": {"files": {}}},
+            {**options(files={"/a": {"from": "../x"}}), "inputs": {"files": {}}},
+            {**options(files={"/a": {"from": "sha256:00", "mode": "u+x"}}), "inputs": {"files": {}}},
+        ],
+    ),
+}
+DISKS: Final[dict[str, Documents]] = {
+    "org.osbuild.sfdisk": (
+        [{**options(label=label, uuid=UUID, partitions=[PARTITION, {}]), **DEVICE} for label in ("gpt", "dos", "mbr")],
+        [
+            {**options(label="bsd", uuid=UUID), **DEVICE},
+            {**options(label="gpt"), **DEVICE},
+            {**options(label="gpt", uuid=UUID, partitions=[{"name": 'a", type="b'}]), **DEVICE},
+            {**options(label="gpt", uuid=UUID, partitions=[{"attrs": [64]}]), **DEVICE},
+            {**options(label="gpt", uuid=UUID), "devices": {}},
+        ],
+    ),
+    "org.osbuild.sgdisk": (
+        [{**options(uuid=UUID, label="gpt", quote_partition_name=False, partitions=[PARTITION]), **DEVICE}],
+        [{**options(uuid=UUID, label="dos"), **DEVICE}, {**options(), **DEVICE}, {**options(uuid="x"), **DEVICE}],
+    ),
+    "org.osbuild.parted": (
+        [{**options(label="gpt", partitions=[{"name": "a", "start": 1, "size": 2, "type": "esp"}]), **DEVICE}],
+        [
+            {**options(label="msdos"), **DEVICE},
+            {**options(label="gpt", partitions=[{"name": "a", "start": 1}]), **DEVICE},
+            {**options(label="gpt", partitions=[{"name": "a", "start": 1, "size": 2, "type": "a b"}]), **DEVICE},
+        ],
+    ),
+    "org.osbuild.mkfs.ext4": (
+        [{**options(uuid=UUID, label="l", lazy_init=False, verity=True, orphan_file=False), **DEVICE}],
+        [
+            {**options(uuid="u"), **DEVICE},
+            {**options(uuid=UUID, label="x" * 17), **DEVICE},
+            {**options(uuid=UUID), "devices": {}},
+        ],
+    ),
+    "org.osbuild.mkfs.xfs": (
+        [{**options(uuid=UUID, label="l", agcount=4), **DEVICE}],
+        [{**options(uuid=UUID, label="x" * 13), **DEVICE}, {**options(uuid=UUID, agcount=0), **DEVICE}],
+    ),
+    "org.osbuild.mkfs.btrfs": (
+        [{**options(uuid=UUID, label="l", metadata="dup"), **DEVICE}],
+        [{**options(), **DEVICE}, {**options(uuid=UUID, metadata="raid1"), **DEVICE}],
+    ),
+    "org.osbuild.mkfs.fat": (
+        [
+            {
+                **options(
+                    volid="7B7795E7", label="ESP", geometry={"heads": 12, "sectors-per-track": 42}, **{"fat-size": 12}
+                ),
+                **DEVICE,
+            }
+        ],
+        [
+            {**options(volid="xyz"), **DEVICE},
+            {**options(volid="1", **{"fat-size": 8}), **DEVICE},
+            {**options(volid="1", geometry={"heads": 1}), **DEVICE},
+        ],
+    ),
+    "org.osbuild.mkswap": (
+        [{**options(uuid=UUID, label="swap"), **DEVICE}],
+        [{**options(), **DEVICE}, {**options(uuid=UUID, label="x" * 16), **DEVICE}],
+    ),
+    "org.osbuild.dmverity": (
+        [{**options(root_hash_file="h", blocksize=4096), "devices": {"data_device": {}, "hash_device": {}}}],
+        [
+            {**options(root_hash_file="h", blocksize=100), "devices": {"data_device": {}, "hash_device": {}}},
+            {**options(root_hash_file="h"), "devices": {"data_device": {}}},
+        ],
+    ),
+    "org.osbuild.erofs": (
+        [{**options(filename="x", compression={"method": "lz4hc", "level": 9}, options=["dedupe"]), **TREE}],
+        [
+            {**options(filename="x", compression={"method": "gzip"}), **TREE},
+            {**options(filename="x", options=[]), **TREE},
+        ],
+    ),
+    "org.osbuild.write-device": (
+        [{**options(**{"from": "input://file/x"}), **FILE, **DEVICE}],
+        [
+            {**options(**{"from": "tree:///x"}), **DEVICE},
+            {**options(**{"from": "input://file/x"}), **FILE, "devices": {}},
+        ],
+    ),
+    "org.osbuild.xorrisofs": (
+        [
+            {**options(filename="x", volid="A_B", isolevel=3, boot={"image": "i", "catalog": "c"}, efi="e"), **TREE},
+            {**options(filename="x", volid="Fedora-S-dvd", grub2mbr="/m"), **TREE},
+        ],
+        [
+            {**options(filename="x", volid="a\nb"), **TREE},
+            {**options(filename="x", volid="A", boot={"image": "i"}), **TREE},
+            {**options(filename="x", volid="A", isolevel=5), **TREE},
+            {**options(filename="x", volid="A", grub2mbr="/m", isohybridmbr="/n"), **TREE},
+        ],
+    ),
+    "org.osbuild.luks2.format": (
+        [
+            {**options(**LUKS, label="l", cipher="aes-xts-plain64", **{"sector-size": 512}), **DEVICE},
+            {**options(**{**LUKS, "pbkdf": {"method": "argon2id", "iterations": 4, "memory": 32}}), **DEVICE},
+        ],
+        [
+            {**options(**{**LUKS, "pbkdf": {"method": "pbkdf2", "iterations": 4}}), **DEVICE},
+            {**options(**{**LUKS, "pbkdf": {"method": "argon2i", "iterations": 4, "parallelism": 5}}), **DEVICE},
+            {**options(passphrase="p", uuid=UUID), **DEVICE},
+        ],
+    ),
+    "org.osbuild.luks2.remove-key": (
+        [{**options(passphrase="p"), **DEVICE}],
+        [{**options(), **DEVICE}, {**options(passphrase="p"), "devices": {}}],
+    ),
+    "org.kiln.image": (
+        [{**options(**IMAGE, partitions=[{**IMAGE_PARTITION, "content": "input://a/b"}]), "inputs": {"a": {}}}],
+        [
+            options(**IMAGE, partitions=[]),
+            options(**IMAGE, partitions=[{**IMAGE_PARTITION, "start": 512}]),
+            options(**IMAGE, partitions=[{**IMAGE_PARTITION, "content": "tree:///b"}]),
+        ],
+    ),
+}
+
+DOCUMENTS: Final[dict[str, Documents]] = {**CONFIGURATION, **ARCHIVES, **DISKS}

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from conftest import Stage, tool
+from stage_tools import put, tool
 
-
-def put(tree: Path, path: str, text: str, mode: int = 0o644) -> Path:
-    target = tree / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    target.chmod(mode)
-    return target
+Stage = Any
 
 
 def test_links_are_made_in_the_tree_and_in_mounts(stage: Stage, tmp_path: Path) -> None:
@@ -32,9 +26,9 @@ def test_links_are_made_in_the_tree_and_in_mounts(stage: Stage, tmp_path: Path) 
         {"target": "/x", "link_name": "mount://root/y", "symbolic": True},
     ]
     stage.ok("org.osbuild.ln", {"paths": links}, mounts={"root": {"path": str(root)}})
-    assert os.readlink(stage.tree / "etc-link") == "../usr/a"
-    assert os.readlink(root / "y") == "/x"
-    assert os.stat(stage.tree / "usr/a").st_nlink == 3
+    assert str((stage.tree / "etc-link").readlink()) == "../usr/a"
+    assert str((root / "y").readlink()) == "/x"
+    assert (stage.tree / "usr/a").stat().st_nlink == 3
 
 
 @pytest.mark.parametrize("target", ["../../etc/passwd", "/../../etc/passwd"])
@@ -385,8 +379,8 @@ def test_a_profile_is_compiled_against_the_tree_and_gets_its_mode(stage: Stage) 
     (call,) = stage.fakes.calls
     assert call[-3:] == ["--base", str(base), str(base / "usr.bin.x")]
     assert "--skip-kernel-load" in call
-    assert os.readlink(base / "force-complain/usr.bin.x") == "/etc/apparmor.d/usr.bin.x"
-    assert os.readlink(base / "disable/old") == "/etc/apparmor.d/old"
+    assert str((base / "force-complain/usr.bin.x").readlink()) == "/etc/apparmor.d/usr.bin.x"
+    assert str((base / "disable/old").readlink()) == "/etc/apparmor.d/old"
     assert not (base / "disable/usr.bin.x").is_symlink()
 
 
