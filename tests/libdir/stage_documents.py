@@ -409,4 +409,129 @@ DISKS: Final[dict[str, Documents]] = {
     ),
 }
 
-DOCUMENTS: Final[dict[str, Documents]] = {**CONFIGURATION, **ARCHIVES, **DISKS}
+COMMITS: Final = {"inputs": {"commits": {"type": "org.osbuild.ostree"}}}
+PACKAGES: Final = {"inputs": {"packages": {"type": "org.osbuild.files"}}}
+ISO: Final = {
+    "product": {"name": "K", "version": "1"},
+    "kernel": {"dir": "/images/pxeboot", "opts": ["a=b"]},
+    "isolabel": "K-1",
+}
+KERNEL_INPUTS: Final = {"inputs": {name: {"type": "org.osbuild.files"} for name in ("kernel", "initrd", "osrel")}}
+
+SYSTEMS: Final[dict[str, Documents]] = {
+    "org.osbuild.users": (
+        [options(), options(users={".a": {"uid": 1000, "keys": ["ssh-ed25519 x"], "expiredate": 20000}})],
+        [options(users={"a b": {}}), options(users={"a": {"uid": "0"}}), options(users={"a": {"sudo": True}})],
+    ),
+    "org.osbuild.groups": (
+        [options(), options(groups={"A": {"gid": 5}}, force=True)],
+        [options(groups={"-a": {}}), options(groups={"a": {"gid": -1}}), options(groups={"a b": {}})],
+    ),
+    "org.osbuild.grub2": (
+        [
+            options(rootfs={"uuid": UUID}),
+            options(root_fs_uuid=UUID, boot_fs_uuid="6699-AFB5", legacy=True, config={"terminal": ["serial"]}),
+            options(rootfs={"label": "root"}, uefi={"vendor": "fedora", "install": True}, legacy="powerpc-ieee1275"),
+        ],
+        [
+            options(),
+            options(rootfs={"uuid": UUID}, root_fs_uuid=UUID),
+            options(rootfs={"label": "a b"}),
+            options(rootfs={"uuid": UUID}, uefi={"vendor": "../x"}),
+            options(rootfs={"uuid": UUID}, config={"timeout_style": "fast"}),
+            options(rootfs={"uuid": UUID}, legacy="../../etc"),
+        ],
+    ),
+    "org.osbuild.grub2.iso": (
+        [
+            options(
+                **ISO, architectures=["X64", "IA32"], vendor="fedora", fips=True, config={"timeout": 5, "default": 1}
+            )
+        ],
+        [
+            options(**{**ISO, "isolabel": "a'b"}),
+            options(**{**ISO, "kernel": {"opts": []}}),
+            options(**ISO, custom=[{"name": "x", "linux": "/k"}]),
+        ],
+    ),
+    "org.osbuild.dracut": (
+        [options(kernel=["6.1"], add_modules=["a"], include=[{"/a": "/b"}], reproducible=False, extra=["--x"])],
+        [options(), options(kernel="6.1"), options(kernel=["6.1"], include=["/a"])],
+    ),
+    "org.osbuild.uki": (
+        [{**options(filename="x.efi", kernel={"opts": ["quiet"]}), **KERNEL_INPUTS}],
+        [{**options(), **KERNEL_INPUTS}, {**options(filename="x"), "inputs": {"kernel": {}}}],
+    ),
+    "org.kiln.debian.debootstrap": (
+        [{**options(suite="bookworm", arch="amd64", variant="minbase", include=["vim"]), **PACKAGES}],
+        [
+            {**options(suite="bookworm"), **PACKAGES},
+            {**options(suite="--help", arch="amd64"), **PACKAGES},
+            {**options(suite="a", arch="amd64", include=["a,b"]), **PACKAGES},
+            {**options(suite="a", arch="amd64"), "inputs": {}},
+        ],
+    ),
+    "org.kiln.apt": (
+        [{**options(packages=["vim", "g++=4:12.2.0-3"], recommends=True), **PACKAGES}],
+        [{**options(packages=[]), **PACKAGES}, {**options(packages=["-y"]), **PACKAGES}],
+    ),
+    "org.osbuild.rpm": (
+        [
+            {
+                **options(gpgkeys=["k"], exclude={"docs": True}, install_langs=["en"], **{"gpgkeys.fromtree": ["/k"]}),
+                **PACKAGES,
+            }
+        ],
+        [{**options(install_langs=[]), **PACKAGES}, {**options(packages=["sha256:00"]), **PACKAGES}],
+    ),
+    "org.osbuild.selinux": (
+        [options(file_contexts="etc/c", labels={"/a": "system_u:object_r:a_t:s0"}, exclude_paths=["/sysroot"])],
+        [options(), options(file_contexts="c", labels={"/a": "a b"})],
+    ),
+    "org.osbuild.ostree.init": ([options(), options(mode="bare", path="/r")], [options(mode="zip"), options(path="")]),
+    "org.osbuild.ostree.init-fs": ([options()], [options(modern=True)]),
+    "org.osbuild.ostree.os-init": ([options(osname="k")], [options(), options(osname="a/b")]),
+    "org.osbuild.ostree.pull": (
+        [{**options(repo="/repo", remote="origin"), **COMMITS}],
+        [{**options(), **COMMITS}, {**options(repo="/repo"), "inputs": {}}],
+    ),
+    "org.osbuild.ostree.commit": (
+        [{**options(ref="a/b", os_version="1", parent="0" * 64, **{"selinux-label-version": 0}), **TREE}],
+        [{**options(), **TREE}, {**options(ref="a", parent="x"), **TREE}],
+    ),
+    "org.osbuild.ostree.deploy": (
+        [
+            options(osname="k", ref="a/b", remote="r", mounts=["/boot"], rootfs={"label": "root"}, kernel_opts=["rw"]),
+            {**options(osname="k"), **COMMITS},
+        ],
+        [options(ref="a"), options(osname="k", rootfs={}), options(osname="k", mounts=["boot"])],
+    ),
+    "org.osbuild.ostree.config": (
+        [options(repo="/repo", config={"sysroot": {"readonly": True, "bootloader": "none"}})],
+        [
+            options(),
+            options(repo="/r", config={"core": {}}),
+            options(repo="/r", config={"sysroot": {"bootloader": "lilo"}}),
+        ],
+    ),
+    "org.osbuild.ostree.remotes": (
+        [options(repo="/repo", remotes=[{"name": "a", "url": "x", "branches": ["b"], "gpgkeypaths": ["/k"]}])],
+        [options(), options(repo="/repo", remotes=[{"name": "a"}])],
+    ),
+    "org.osbuild.ostree.passwd": ([{**options(), **COMMITS}], [{**options(), "inputs": {}}]),
+    "org.osbuild.ostree.encapsulate": (
+        [{**options(filename="x", cmd=["/x"], labels=["a=b"], max_layers=4), "inputs": {"commit": {}}}],
+        [{**options(filename="x"), **COMMITS}, {**options(), "inputs": {"commit": {}}}],
+    ),
+    "org.osbuild.ostree.fillvar": (
+        [options(deployment={"osname": "k", "ref": "r", "serial": 0}), options(deployment={"default": True})],
+        [options(), options(deployment={"osname": "k"}), options(deployment={"default": True, "ref": "r"})],
+    ),
+    "org.osbuild.bootupd": (
+        [{**options(bios={"device": "disk", "partition": 1}, **{"static-configs": True}), "mounts": []}, options()],
+        [options(bios={}), options(deployment={"osname": "k"})],
+    ),
+    "org.osbuild.bootupd.gen-metadata": ([options()], [options(path="/")]),
+}
+
+DOCUMENTS: Final[dict[str, Documents]] = {**CONFIGURATION, **ARCHIVES, **DISKS, **SYSTEMS}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -42,3 +44,19 @@ def device_file(path: Path, size_bytes: int) -> dict[str, Any]:
     with path.open("wb") as file:
         file.truncate(size_bytes)
     return {"path": str(path)}
+
+
+def small_system(root: Path, *programs: str) -> None:
+    """Put programs of the machine, with their libraries, into a tree with a merged /usr."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (root / "usr" / name).mkdir(parents=True, exist_ok=True)
+        if not (root / name).is_symlink():
+            (root / name).symlink_to(f"usr/{name}")
+    for program in programs:
+        path = Path(program if program.startswith("/") else str(shutil.which(program, path=SYSTEM_PATH)))
+        libraries = re.findall(r"(/\S+) \(0x", tool("ldd", path).decode()) if path.name != "true" else []
+        for file in (path, *map(Path, libraries)):
+            target = root / "usr" / str(file).removeprefix("/usr").lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                shutil.copy(file, target)

@@ -61,14 +61,17 @@ def test_a_stage_says_what_it_does_and_what_each_option_means(name: str) -> None
     assert undescribed == []
 
 
-def properties(schema: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each property of a schema, at any depth."""
+def properties(schema: Any, path: str = "", above: frozenset[str] = frozenset()) -> Iterator[tuple[str, Any]]:
+    """Yield each property of a schema, at any depth; rules about properties that stand *above* are none."""
     if not isinstance(schema, dict):
         return
-    for key in ("properties", "patternProperties"):
-        for name, inner in schema.get(key, {}).items():
-            if key == "properties" and ("type" in inner or "enum" in inner or "description" in inner):
-                yield f"{path}.{name}", inner
-            yield from properties(inner, f"{path}.{name}")
-    for inner in (*schema.get("oneOf", ()), *schema.get("anyOf", ()), schema.get("items")):
-        yield from properties(inner, f"{path}[]")
+    own = frozenset(schema.get("properties", {}))
+    for name, inner in schema.get("properties", {}).items():
+        if name not in above:
+            yield f"{path}.{name}", inner
+        yield from properties(inner, f"{path}.{name}")
+    for name, inner in schema.get("patternProperties", {}).items():
+        yield from properties(inner, f"{path}.{name}")
+    for inner in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
+        yield from properties(inner, path, own)
+    yield from properties(schema.get("items"), f"{path}[]")

@@ -42,15 +42,16 @@ def umount(target):
 
 
 class Chroot:
-    """A tree with what programs in it expect: /proc, /sys, /dev, and empty /run and /tmp."""
+    """A tree with what programs in it expect: /proc, /sys, /dev, and empty directories *private*."""
 
-    def __init__(self, tree):
+    def __init__(self, tree, private=("run", "tmp")):
         self.tree = tree
+        self._private = private
         self._undo = contextlib.ExitStack()
 
     def __enter__(self):
         with contextlib.ExitStack() as undo:
-            for name in ("proc", "sys", "dev", "run", "tmp"):
+            for name in ("proc", "sys", "dev") + self._private:
                 path = os.path.join(self.tree, name)
                 if not os.path.isdir(path):
                     os.mkdir(path)
@@ -59,8 +60,8 @@ class Chroot:
             self._mount("proc", "proc", "proc")
             self.bind("/sys", "sys", flags=MS_REC)
             self.bind("/dev", "dev", flags=MS_REC)
-            self._mount("tmpfs", "run", "tmpfs", data="mode=755")
-            self._mount("tmpfs", "tmp", "tmpfs", data="mode=1777")
+            for name in self._private:
+                self._mount("tmpfs", name, "tmpfs", data="mode=1777" if name == "tmp" else "mode=755")
             self._undo = undo.pop_all()
         return self
 
