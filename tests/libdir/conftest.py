@@ -31,6 +31,7 @@ if changes["binds"]:
     for source, target in changes["binds"]:
         chroot.mount(source, target, None, chroot.MS_BIND)
 osbuild.api.arguments = functools.partial(osbuild.api.arguments, arguments)
+osbuild.api.metadata = functools.partial(osbuild.api.metadata, path=arguments + ".meta")
 head, guard, tail = open(stage, encoding="utf-8").read().partition("\\nif __name__ ==")
 sys.argv = [stage]
 exec(compile(head, stage, "exec"))
@@ -150,6 +151,10 @@ class Stage:
     def read(self, path: str) -> str:
         """Return a file of the tree."""
         return (self.tree / path).read_text(encoding="utf-8")
+
+    def metadata(self) -> Any:
+        """Return what the last stage that reported metadata said."""
+        return json.loads((self.work / "arguments.meta").read_text(encoding="utf-8"))
 
     def mode(self, path: str) -> int:
         """Return the permission bits of a file of the tree."""
