@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A test never has a time limit: how long an example takes says more about the machine than about the code.
+settings.register_profile("kiln", deadline=None)
+settings.load_profile("kiln")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

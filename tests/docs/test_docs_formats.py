@@ -170,3 +170,8 @@ def test_every_event_has_its_row_with_its_fields() -> None:
         for cls in events.Event.__args__
     }
     assert listed == known
+
+
+def test_the_page_says_whether_removals_are_carried_out() -> None:
+    composed = any("removals" in path.read_text("utf-8") for path in (ROOT / "src/kiln/authoring/compose").glob("*.py"))
+    assert ("does not carry them out yet" in PAGE["Content"]) is not composed

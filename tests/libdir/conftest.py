@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,7 +228,8 @@ def build_deb(
     options: Sequence[str] = ("-Zgzip",),
 ) -> Path:
     """Make a package. *files*: path -> text; None is a directory; ("link", to), ("hard", to), ("mode", text, bits)."""
-    root = directory / f"{name}.root"
+    root = Path(tempfile.mkdtemp(dir=directory))
+    root.chmod(0o755)
     fields = {
         "Package": name,
         "Version": "1",

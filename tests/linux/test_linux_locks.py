@@ -49,9 +49,14 @@ def test_a_held_lock_is_busy_for_everybody_else(tmp_path: Path) -> None:
 
 def test_readers_share_and_keep_writers_out(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with held_elsewhere("shared", path), shared(path, blocking=False):
-        with pytest.raises(KilnError), exclusive(path, blocking=False):
-            pass
+    with (
+        held_elsewhere("shared", path),
+        shared(path, blocking=False),
+        pytest.raises(KilnError) as caught,
+        exclusive(path, blocking=False),
+    ):
+        pass
+    assert caught.value.reason == "busy"
     assert path.exists()
 
 

@@ -125,7 +125,7 @@ def test_a_mirror_that_serves_changed_packages(lying_mirrors: Kiln) -> None:
 
 @pytest.mark.network
 def test_a_disk_that_is_too_small(kiln: Kiln) -> None:
-    error = kiln.refusal("build", write_recipe(kiln, disk={"size": "600M"}))
+    error = kiln.refusal("build", write_recipe(kiln, features=["docker", "postgresql"], disk={"size": "1G"}))
     assert (error["reason"], error["exitStatus"]) == ("disk-too-small", 2)
 
 

@@ -69,7 +69,7 @@ class NothingOutside:
 
 @contextmanager
 def login_on_terminal(name: str, password: str, home: str, noise: bytes = b"") -> Iterator[socket.socket]:
-    """A getty-like login with a real shell on a real terminal; *noise* is written into what it prints, as a kernel does."""
+    """A login with a real shell on a real terminal; *noise* is written into what it prints, as a kernel does."""
     pid, master = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-c", LOGIN, name, password, home])

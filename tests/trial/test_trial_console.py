@@ -20,11 +20,13 @@ from kiln.trial.boot_watch import boot_failure, has_login_prompt, last_lines, pl
 from kiln.trial.console import ConsoleSession, decode_lines
 from kiln.trial.serial import SerialConsole
 
-KERNEL = b"[   12.345678] audit: type=1400 audit(1.2:3): apparmor=\"STATUS\"\n"
+KERNEL = b'[   12.345678] audit: type=1400 audit(1.2:3): apparmor="STATUS"\n'
 
 
 def make_account(home: Path) -> TestAccount:
-    return type("Here", (TestAccount,), {"home": str(home), "__slots__": ()})("kiln-test", "secret", "", "", Path(), True)
+    return type("Here", (TestAccount,), {"home": str(home), "__slots__": ()})(
+        "kiln-test", "secret", "", "", Path(), True
+    )
 
 
 def test_a_command_gives_status_and_both_streams_byte_for_byte(tmp_path: Path) -> None:
@@ -105,7 +107,9 @@ def test_the_first_sign_is_the_one_reported() -> None:
 
 
 def test_an_ordinary_boot_is_no_failure() -> None:
-    console = "[    0.0] Linux version 6.1\n[  OK  ] Reached target emergency-free.\nLoading initial ramdisk (initramfs)\n"
+    console = (
+        "[    0.0] Linux version 6.1\n[  OK  ] Reached target emergency-free.\nLoading initial ramdisk (initramfs)\n"
+    )
     assert boot_failure(console) is None
     assert not has_login_prompt(console + "login: not here\n")
     assert has_login_prompt(console + "\nkiln-1 login: [   12.0] a kernel message")

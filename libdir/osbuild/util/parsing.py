@@ -1,9 +1,11 @@
 """Locations in a stage's options: tree:///path, mount://name/path, input://name/path, or a bare path in the tree."""
 
 import os
-from urllib.parse import unquote, urlsplit
+import re
 
 from osbuild.util.path import in_tree
+
+LOCATION = re.compile(r"([a-z]+)://([^/]*)(/.*)?\Z", re.DOTALL)
 
 
 def parse_location(location, args):
@@ -19,18 +21,20 @@ def parse_location(location, args):
 
 def parse_location_into_parts(location, args):
     """Return (root directory, path below it, beginning with a slash)."""
-    url = urlsplit(location)
-    path = unquote(url.path) or "/"
-    if url.scheme in ("", "tree"):
-        if url.netloc:
+    # Not a URL: `%`, `?` and `#` in the name of a file stand for themselves.
+    match = LOCATION.match(location)
+    scheme, name, path = match.groups() if match else ("tree", "", location)
+    path = path or "/"
+    if scheme == "tree":
+        if name:
             raise ValueError("%s: a location in the tree has no name" % location)
         return args["tree"], path
-    if url.scheme == "input":
-        return _named(args.get("inputs", {}), url.netloc, location)["path"], path
-    if url.scheme == "mount":
+    if scheme == "input":
+        return _named(args.get("inputs", {}), name, location)["path"], path
+    if scheme == "mount":
         root = args["paths"]["mounts"]
-        if url.netloc:
-            root = _named(args.get("mounts", {}), url.netloc, location)["path"]
+        if name:
+            root = _named(args.get("mounts", {}), name, location)["path"]
         return root, path
     raise ValueError("%s: unknown scheme" % location)
 

@@ -37,7 +37,7 @@ def verify_image(path: Path, *, trusted_keys: Sequence[PublicKey], sink: Sink | 
             Domain.ATTESTATION,
             "no-image",
             f"there is no {path}",
-            hint="give an image file or its directory, as `kiln list` shows them",
+            hint="give an image directory that `kiln build` has made, or the image file in it",
             exit_status=ExitStatus.NOT_FOUND,
         ) from error
     except OSError as error:

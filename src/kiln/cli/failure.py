@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Final, ParamSpec
 
+from kiln.cli.sinks import wants_colour
 from kiln.errors import ExitStatus, KilnError
 
 P = ParamSpec("P")
@@ -36,7 +37,7 @@ def guarded(as_json: bool, action: Callable[P, int], *args: P.args, **kwargs: P.
         else:
             if sys.stderr.isatty():
                 sys.stderr.write("\r\x1b[2K")  # an unfinished progress line
-            sys.stderr.write(render(error, colour=sys.stderr.isatty()) + "\n")
+            sys.stderr.write(render(error, colour=wants_colour(sys.stderr)) + "\n")
         return int(error.exit_status)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; what was finished is kept, and the next run goes on from there\n")

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from kiln.authoring.recipe.nodes import MAX_BYTES
 from kiln.control_plane.road.model import Request
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux.files import read_limited
 
 RECIPE_SUFFIXES: Final = (".json", ".yaml", ".yml")
-MAX_RECIPE_BYTES: Final = 4 * 1024 * 1024
 
 
 def read_request(argument: str) -> Request:
@@ -25,7 +25,7 @@ def read_request(argument: str) -> Request:
     if path.suffix.lower() not in RECIPE_SUFFIXES or "\n" in argument:
         return Request("sentence", argument)
     try:
-        return Request("recipe", read_limited(path, MAX_RECIPE_BYTES).decode("utf-8"), str(path))
+        return Request("recipe", read_limited(path, MAX_BYTES).decode("utf-8"), str(path))
     except FileNotFoundError:
         raise _refuse("no-recipe", f"there is no recipe file {path}", ExitStatus.NOT_FOUND) from None
     except IsADirectoryError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import threading
 import time
@@ -40,8 +41,13 @@ def make_sink(mode: ProgressMode, stream: TextIO = sys.stderr, *, verbose: bool 
     if mode == "json":
         return JsonSink(stream)
     if mode == "terminal" or (mode == "auto" and stream.isatty()):
-        return TerminalSink(stream, verbose=verbose)
+        return TerminalSink(stream, verbose=verbose, colour=wants_colour(stream))
     return PlainSink(stream, verbose=verbose)
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether to colour text: on a terminal, unless NO_COLOR is set to anything (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def describe_progress(event: Progress) -> str:
@@ -126,15 +132,37 @@ class PlainSink:
         return f"   {describe_progress(event)}" + (f"  about {duration(left)} left" if left is not None else "")
 
 
+class Warnings:
+    """Passes everything on and keeps the warnings, so that they can be said again where they are seen: at the end."""
+
+    def __init__(self, inner: Sink) -> None:
+        self._inner = inner
+        self.texts: list[str] = []
+
+    def emit(self, event: Event) -> None:
+        """Pass *event* on."""
+        if isinstance(event, Notice) and event.level == "warning":
+            self.texts.append(event.text)
+        self._inner.emit(event)
+
+
 class TerminalSink:
     """A line for each finished step, and one live line below with the bar of what runs now."""
 
     BAR_COLUMNS: Final = 24
     SPINNER: Final = "|/-\\"
 
-    def __init__(self, stream: TextIO, *, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        verbose: bool = False,
+        colour: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stream = stream
         self._verbose = verbose
+        self._colour = colour
         self._clock = clock
         self._lock = threading.Lock()
         self._drawn = 0.0
@@ -157,7 +185,7 @@ class TerminalSink:
                 self._stages.clear()
                 self._draw(force=True)
             case StepFinished():
-                self._keep(f"  \x1b[32m✓\x1b[0m {step_line(event)}")
+                self._keep(f"  {self._paint(32, '✓')} {step_line(event)}")
             case Progress():
                 self._progress = event
                 self._estimator.report(self._clock(), event.done)
@@ -170,13 +198,12 @@ class TerminalSink:
                 self._progress = None
                 self._draw(force=True)
             case CheckFinished() if event.verdict in ("fail", "error"):
-                self._keep(f"    \x1b[31m{event.verdict}\x1b[0m {event.name}  {event.detail}")
+                self._keep(f"    {self._paint(31, event.verdict)} {event.name}  {event.detail}")
             case Notice():
-                colour = "33" if event.level == "warning" else "36"
-                self._keep(f"    \x1b[{colour}m{event.level}\x1b[0m {event.text}")
+                self._keep(f"    {self._paint(33 if event.level == 'warning' else 36, event.level)} {event.text}")
             case Output() if self._verbose:
                 for line in event.text.splitlines():
-                    self._keep(f"    \x1b[2m{line}\x1b[0m")
+                    self._keep(f"    {self._paint(2, line)}")
             case _:
                 self._draw(force=False)
 
@@ -201,8 +228,11 @@ class TerminalSink:
             elif stages:
                 text += f"  {stages}"
         line = f"  {spin} {text}"[:LINE_COLUMNS]
-        self._stream.write(f"\r\x1b[2K{line} \x1b[2m{duration(now - self._started)}\x1b[0m")
+        self._stream.write(f"\r\x1b[2K{line} {self._paint(2, duration(now - self._started))}")
         self._stream.flush()
+
+    def _paint(self, code: int, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
 
     def _bar(self, event: Progress) -> str:
         if not event.total:

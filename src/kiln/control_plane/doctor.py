@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from kiln.authoring.catalog.data import load_catalog
 from kiln.control_plane.settings import Settings
 from kiln.errors import KilnError
+from kiln.events.model import NullSink
+from kiln.fetch.client import Fetcher
 from kiln.fetch.mirrors import Mirrors
 from kiln.linux.process import PACKAGE_OF_PROGRAM, find_program
 from kiln.trial.accelerator import choose_accelerator
@@ -26,11 +29,12 @@ PROGRAMS: Final = (
     ("qemu-img", "throw-away disks for tests", True),
     ("ssh", "logs in to images under test", True),
     ("ssh-keygen", "keys for that login", True),
-    ("openssl", "password hashes for images without SSH", False),
+    ("openssl", "password hash of the account that tests log in with", True),
 )
 FIRMWARE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 KEYRING_DIRECTORIES: Final = (Path("/usr/share/keyrings"), Path("/etc/apt/keyrings"))
 MINIMUM_PYTHON: Final = (3, 11)
+MAX_INDEX_BYTES: Final = 16 * 1024**2
 FREE_BYTES: Final = 10 * 1000**3
 FREE_MEMORY_BYTES: Final = 3 * 1000**3
 
@@ -124,11 +128,23 @@ def _memory(_: Settings) -> Iterator[Finding]:
 
 
 def _mirrors(settings: Settings) -> Iterator[Finding]:
-    names = sorted(Mirrors.of_this_machine(dict(settings.mirrors)))
-    if names:
-        yield Finding("mirrors", "ok", ", ".join(names))
-    else:
-        yield Finding("mirrors", "missing", "none", "configure apt, or name mirrors in kiln.toml (docs/settings.md)")
+    known = Mirrors.of_this_machine(dict(settings.mirrors))
+    entry = load_catalog().base(settings.base)
+    wanted = entry.base.mirrors if entry is not None else ()
+    if entry is None:
+        yield Finding(
+            "base", "missing", f"no base `{settings.base}`", "set `base` in kiln.toml to one of the catalogue"
+        )
+    # One try each: whoever asks the doctor does not want to wait for retries.
+    with Fetcher(known, NullSink(), sleep=lambda _: None) as fetcher:
+        for source in wanted:
+            name = f"{source.mirror}/{source.suite}"
+            try:
+                fetcher.get_bytes(source.mirror, f"dists/{source.suite}/InRelease", max_bytes=MAX_INDEX_BYTES)
+            except KilnError as error:
+                yield Finding(name, "missing", error.message, error.hint)
+            else:
+                yield Finding(name, "ok", "answers")
 
 
 def _keyrings(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Settings: the nearest kiln.toml upward, then the user's, then KILN_* variables, then the command line.
+"""Settings: the user's kiln.toml, then the nearest one upward, then KILN_* variables; later ones win.
 
 # kiln.toml
 state = "/var/lib/kiln"          # store, keys, records

@@ -242,7 +242,7 @@ class _Arrival:
                 Domain.FETCH,
                 reason,
                 f"{_name(self.download.mirror, self.download.url_path)} is not what was locked: {problem}",
-                hint="something changed the file on its way; if the archive has moved on, run `kiln lock --update`",
+                hint="something changed it on its way; if the archive has moved on, use `kiln build --update-lock`",
                 exit_status=ExitStatus.INFRASTRUCTURE,
             ),
             resumed=self.resumed,
@@ -294,6 +294,6 @@ def _refuse(reason: str, message: str) -> KilnError:
         Domain.FETCH,
         reason,
         message,
-        hint="if the archive has moved on, run `kiln lock --update`",
+        hint="if the archive has moved on, run `kiln build --update-lock`",
         exit_status=ExitStatus.INFRASTRUCTURE,
     )

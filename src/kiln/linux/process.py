@@ -92,8 +92,11 @@ def spawn(
     stderr: int | IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
     new_session: bool = True,
+    umask: int = -1,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program; when the block is left, however, its process group is ended and reaped.
+
+    *umask* -1 keeps the caller's.
 
     Raises KilnError(HOST, "missing-tool").
     """
@@ -108,6 +111,7 @@ def spawn(
             stderr=stderr,
             pass_fds=pass_fds,
             start_new_session=new_session,
+            umask=umask,
         )
     except FileNotFoundError as error:
         if cwd is not None and str(error.filename) == str(cwd):

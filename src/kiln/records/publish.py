@@ -66,7 +66,7 @@ def record_failure(
     """Append the record of a run that an error ended. Raises KilnError as Records.append does."""
     run = Run(
         name=name,
-        verdict="error",
+        verdict="fail" if error.domain is Domain.TRIAL and error.reason == "assertion-failed" else "error",
         request_text=request_text,
         recorded_by=who_records(),
         kiln_version=kiln_version,

@@ -145,7 +145,7 @@ def _read(document: bytes) -> Record:
             "malformed-record",
             "a record can't be read",
             detail=str(error),
-            hint="`kiln records verify` shows which; restore records.db from a backup",
+            hint="`kiln records check` shows which; restore records.db from a backup",
         ) from error
     return record
 

@@ -6,20 +6,20 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from kiln.authoring.catalog.model import AssertionWish
-from kiln.errors import Domain, KilnError
+from kiln.errors import KilnError
 from kiln.events.model import Notice, Progress, Sink
 from kiln.linux.files import write_atomic
 from kiln.linux.process import run
 from kiln.trial.accelerator import choose_accelerator
 from kiln.trial.account import TestAccount, create_account, write_credentials
-from kiln.trial.boot_watch import boot_failure, has_login_prompt, last_lines
-from kiln.trial.console import ConsoleSession
+from kiln.trial.boot import Boot, log_in
+from kiln.trial.boot_watch import has_login_prompt
 from kiln.trial.evaluate import STEP, CheckOutcome, Evaluation, plan_checks
 from kiln.trial.machine import EMULATOR, Accelerator, Firmware, Forward, MachineSpec
 from kiln.trial.model import CheckResult, Machine, TestReport
@@ -34,20 +34,19 @@ from kiln.trial.qemu import (
 )
 from kiln.trial.report import report_json, report_junit
 from kiln.trial.session import Session
-from kiln.trial.ssh import offered_methods, read_banner, ssh_session
+from kiln.trial.ssh import offered_methods, read_banner
 
 BOOT_SECONDS: Final = 300.0
 SETTLE_SECONDS: Final = 240.0
 """systemd's own limit for a unit that does not start is 90 s; an emulated processor makes everything slower."""
 RETRY_SECONDS: Final = 30.0
 TIMEOUT_SECONDS: Final = 900.0
-POLL_SECONDS: Final = 0.25
-BANNER_POLL_SECONDS: Final = 1.0
 
 SERIAL_LOG: Final = "serial.log"
 EMULATOR_LOG: Final = "qemu.log"
 REPORT_JSON: Final = "report.json"
 REPORT_JUNIT: Final = "report.xml"
+CHECK_FILES: Final = "check-*.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +92,8 @@ def run_trial(
     started = time.monotonic()
     deadline = started + limits.timeout_seconds
     evidence_dir.mkdir(parents=True, exist_ok=True)
+    for stale in evidence_dir.glob(CHECK_FILES):
+        stale.unlink()  # of an earlier test, whose verdicts do not hold any more
     use_ssh = has_ssh and has_sudo
     ports = {ssh_port} if use_ssh else set()
     ports |= {int(n.argument) for c in checks for n in c.ready.needs if n.kind in ("ssh-banner", "ssh-methods")}
@@ -118,10 +119,8 @@ def run_trial(
         power_on = time.monotonic()
         with running_machine(spec, error_log=evidence_dir / EMULATOR_LOG, sink=sink) as machine:
             try:
-                boot = _Boot(
-                    machine, sink, power_on, min(deadline, power_on + limits.boot_seconds), limits.boot_seconds
-                )
-                with _log_in(boot, account, ssh_port if use_ssh else None) as session:
+                boot = Boot(machine, sink, power_on, min(deadline, power_on + limits.boot_seconds), limits.boot_seconds)
+                with log_in(boot, account, ssh_port if use_ssh else None) as session:
                     _settle(session, sink, limits.settle_seconds)
                     boot_seconds = time.monotonic() - power_on
                     outside = _Outside(machine, account, spec.accelerator)
@@ -139,78 +138,6 @@ def run_trial(
     write_atomic(evidence_dir / REPORT_JSON, report_json(report))
     write_atomic(evidence_dir / REPORT_JUNIT, report_junit(report))
     return report
-
-
-class _Boot:
-    """Waiting for a machine that boots, with an eye on its console."""
-
-    def __init__(
-        self, machine: RunningMachine, sink: Sink, power_on: float, deadline: float, limit_seconds: float
-    ) -> None:
-        self.machine = machine
-        self.sink = sink
-        self.deadline = deadline
-        self._power_on = power_on
-        self._limit_seconds = limit_seconds
-        self._told = -1
-
-    @property
-    def console(self) -> str:
-        """What the serial console has said so far."""
-        return self.machine.serial.text() if self.machine.serial is not None else ""
-
-    def check(self) -> None:
-        """Raise KilnError(TRIAL) "boot-failed" or "boot-timeout" if there is nothing left to wait for."""
-        console = self.console
-        failure = boot_failure(console)
-        if failure is not None:
-            raise _boot_error("boot-failed", f"the image does not boot: {failure.message}", console, failure.hint)
-        if self.machine.ended():
-            hint = "it restarted or switched itself off; a kernel that panics before it can speak does that"
-            raise _boot_error("boot-failed", "the machine ended during its boot", console, hint)
-        now = time.monotonic()
-        if now > self.deadline:
-            hint = "is there a kernel console on ttyS0, a getty or an SSH server, and systemd 252 or later?"
-            raise _boot_error("boot-timeout", f"no login within {self._limit_seconds:g} s of power on", console, hint)
-        if int(now - self._power_on) != self._told:
-            self._told = int(now - self._power_on)
-            self.sink.emit(Progress(STEP, self._told, None, "seconds", "boot"))
-
-
-@contextmanager
-def _log_in(boot: _Boot, account: TestAccount, ssh_port: int | None) -> Iterator[Session]:
-    """Wait for a login channel and use it: SSH where *ssh_port* is given and lets the account in, else the console."""
-    with ExitStack() as stack:
-        yield _ssh_login(boot, account, ssh_port, stack) or _console_login(boot, account)
-
-
-def _ssh_login(boot: _Boot, account: TestAccount, ssh_port: int | None, stack: ExitStack) -> Session | None:
-    """Return a session over SSH, None where the server does not admit the account (AllowUsers and the like)."""
-    if ssh_port is None:
-        return None
-    host_port = boot.machine.ports[ssh_port]
-    while not read_banner(host_port, timeout_seconds=BANNER_POLL_SECONDS):
-        boot.check()
-        time.sleep(POLL_SECONDS)
-    try:
-        return stack.enter_context(ssh_session(account, host_port))
-    except KilnError as error:
-        if error.reason != "login-refused":
-            raise
-    boot.sink.emit(Notice("info", "the SSH server does not admit the test's account; using the serial console"))
-    return None
-
-
-def _console_login(boot: _Boot, account: TestAccount) -> Session:
-    while not has_login_prompt(boot.console):
-        boot.check()
-        time.sleep(POLL_SECONDS)
-    serial = boot.machine.serial
-    if serial is None:
-        raise ValueError("the serial port of this machine is on a terminal")
-    console = ConsoleSession(serial, account)
-    console.log_in(timeout_seconds=boot.deadline - time.monotonic())
-    return console
 
 
 def _settle(session: Session, sink: Sink, seconds: float) -> None:
@@ -272,7 +199,3 @@ def _with_evidence(number: int, outcome: CheckOutcome, evidence_dir: Path) -> Ch
 def _emulator_version() -> str:
     first = run([EMULATOR, "--version"]).stdout.decode("utf-8", "replace").splitlines()[0]
     return first.removeprefix("QEMU emulator version ").join(("QEMU ", ""))
-
-
-def _boot_error(reason: str, message: str, console: str, hint: str) -> KilnError:
-    return KilnError(Domain.TRIAL, reason, message, detail=last_lines(console), hint=hint)

@@ -3,6 +3,7 @@
 dpkg reads it, configures everything and from then on keeps it; see dpkg(1) on the states and deb-triggers(5).
 """
 
+import hashlib
 import os
 
 from osbuild.util.deb import archive
@@ -12,7 +13,7 @@ NOT_STORED = ("control",)
 FIELDS_NOT_IN_STATUS = ("Filename", "Size", "MD5sum", "SHA1", "SHA256", "Description-md5")
 
 
-def write(packages, contents, tree, architecture):
+def write(packages, contents, tree):
     """Write status, file lists, maintainer scripts and triggers for *packages*."""
     root = os.path.join(tree, DIRECTORY)
     for name in ("info", "triggers", "updates", "alternatives", "parts"):
@@ -23,9 +24,8 @@ def write(packages, contents, tree, architecture):
     _text(root, "diversions", "")
     _text(root, "statoverride", "")
     _text(root, "info/format", "1\n")
-    _text(root, "arch-native", architecture + "\n")
     for package in ordered:
-        _info(package, contents[package], root)
+        _info(package, contents[package], tree, root)
     _triggers(ordered, root)
 
 
@@ -42,7 +42,7 @@ def _status(package, paths):
     return "".join("%s:%s%s\n" % (name, "" if value.startswith("\n") else " ", value) for name, value in fields) + "\n"
 
 
-def _info(package, paths, root):
+def _info(package, paths, tree, root):
     _text(root, "info/%s.list" % package.info_name, "".join(path + "\n" for path in paths))
     for name, (data, mode) in package.control_files.items():
         if name in NOT_STORED or "/" in name:
@@ -51,6 +51,20 @@ def _info(package, paths, root):
         with open(path, "wb") as file:
             file.write(data)
         os.chmod(path, 0o755 if mode & 0o111 else 0o644)
+    if "md5sums" not in package.control_files:  # dpkg makes it when it unpacks, and `dpkg --audit` asks for it
+        _text(root, "info/%s.md5sums" % package.info_name, "".join(_sums(package, paths, tree)))
+
+
+def _sums(package, paths, tree):
+    conffiles = package.conffiles
+    for path in paths:
+        if path in conffiles or os.path.islink(tree + path) or not os.path.isfile(tree + path):
+            continue
+        state = hashlib.md5()
+        with open(tree + path, "rb") as file:
+            for piece in iter(lambda: file.read(1 << 20), b""):
+                state.update(piece)
+        yield "%s  %s\n" % (state.hexdigest(), path[1:])
 
 
 def _triggers(packages, root):

@@ -8,8 +8,6 @@ from kiln.authoring.catalog.model import Resolution
 from kiln.authoring.compose.inline import InlineFile
 from kiln.authoring.compose.layout import DiskLayout
 
-CONSOLES: Final = "console=tty0 console=ttyS0,115200"
-"""The last one becomes /dev/console: a server without a screen shows its boot on the serial line."""
 GRUB_PREFIX: Final = "/boot/grub"
 GRUB_MODULES: Final = (
     "normal",
@@ -51,7 +49,7 @@ menuentry "{title}" {{
 
 def kernel_cmdline(resolution: Resolution, layout: DiskLayout) -> str:
     """Return the kernel's command line."""
-    parts = [f"root=UUID={layout.root_uuid}", "ro", CONSOLES, resolution.kernel_cmdline]
+    parts = [f"root=UUID={layout.root_uuid}", "ro", resolution.kernel_cmdline]
     return " ".join(part for part in parts if part)
 
 

@@ -111,6 +111,10 @@ def _build_pipeline(lock: Lock) -> Json:
 
 def _tree_stages(resolution: Resolution, lock: Lock, layout: DiskLayout, files: list[InlineFile]) -> list[Json]:
     stages = [_deb_stage(lock, lock.tree("image"))]
+    if resolution.removals:
+        # Before the files: some of them go where a package's own had been.
+        paths = [wish.path for wish in resolution.removals]
+        stages.append({"type": "org.kiln.remove", "options": {"paths": paths}})
     stages += _account_stages(resolution.users)
     stages += file_stages(files)
     if resolution.sysctls:

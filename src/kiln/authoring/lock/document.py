@@ -64,7 +64,7 @@ def _bad(file: str, path: str, problem: str) -> KilnError:
         "bad-lock",
         f"the lock is refused: {problem}",
         place=Place(file, path=path),
-        hint="restore the file from version control, or make it anew with `kiln lock --update`",
+        hint="restore the file from version control, or make it anew with `kiln build --update-lock`",
         exit_status=ExitStatus.REFUSED,
     )
 

@@ -64,7 +64,15 @@ _SPELLINGS: Final = same(
 )
 
 
-def read_recipe(data: bytes, file: str, known: Known | None = None) -> Recipe:
+@dataclass(frozen=True, slots=True)
+class RecipeDefaults:
+    """What holds where a recipe says nothing: from the settings. An empty *base* means that a recipe must name one."""
+
+    base: str = ""
+    hardening: HardeningLevel = "standard"
+
+
+def read_recipe(data: bytes, file: str, known: Known | None = None, defaults: RecipeDefaults | None = None) -> Recipe:
     """Read a recipe in any of its spellings; *file* is the name that errors show.
 
     Raises KilnError (RECIPE; CATALOG for `unknown-feature` and `unknown-base`, where *known* is given) with the first
@@ -76,7 +84,7 @@ def read_recipe(data: bytes, file: str, known: Known | None = None) -> Recipe:
         place = Place(file, error.line, error.column)
         raise KilnError(Domain.RECIPE, "syntax", error.problem, place, exit_status=ExitStatus.USAGE) from None
     problems = Problems(file)
-    recipe = _recipe(Value(root, "", problems), known)
+    recipe = _recipe(Value(root, "", problems), known, defaults or RecipeDefaults())
     problems.check()
     if recipe is None:
         raise AssertionError("a recipe that could not be read has a problem")
@@ -96,7 +104,7 @@ def default_name(features: tuple[FeatureChoice, ...]) -> str:
     return name
 
 
-def _recipe(value: Value, known: Known | None) -> Recipe | None:
+def _recipe(value: Value, known: Known | None, defaults: RecipeDefaults) -> Recipe | None:
     fields = value.fields(_SPELLINGS)
     if value.kind != "object":
         return None
@@ -105,8 +113,10 @@ def _recipe(value: Value, known: Known | None) -> Recipe | None:
     if "outputs" in fields:
         fields["outputs"].problem("not-supported-yet", "`outputs` is not supported yet", "leave it out")
     features = listed(fields.get("features"), _feature_reader(known), lambda choice: choice.id)
-    base = sections.required(value, fields, "base_image", rules.BASE_ID)
-    if base and known is not None and base not in known.bases:
+    base: str | None = defaults.base
+    if "base_image" in fields or not defaults.base:
+        base = sections.required(value, fields, "base_image", rules.BASE_ID)
+    if "base_image" in fields and base and known is not None and base not in known.bases:
         hint = did_you_mean(base, known.bases) or f"known: {', '.join(sorted(known.bases))}"
         fields["base_image"].problem("unknown-base", f"unknown base {shown(base)}", hint, Domain.CATALOG)
 
@@ -123,7 +133,7 @@ def _recipe(value: Value, known: Known | None) -> Recipe | None:
         package_overrides=each("package_overrides", sections.override, lambda entry: entry.name),
         services=each("services", sections.service, lambda entry: entry.name),
         users=each("users", sections.user, lambda entry: entry.username),
-        security=_security(fields),
+        security=_security(fields, defaults.hardening),
         networking=networking(fields.get("networking")),
         desktop=sections.desktop(fields.get("desktop")),
         startup_scripts=each("startup_scripts", sections.startup_script, lambda entry: entry.name),
@@ -146,7 +156,7 @@ def _feature_reader(known: Known | None) -> Callable[[Value], FeatureChoice | No
     return read
 
 
-def _security(fields: dict[str, Value]) -> Security:
+def _security(fields: dict[str, Value], hardening: HardeningLevel) -> Security:
     section = fields.get("security")
     spellings = same("hardening_level", "audit_logging", "automatic_updates", level="hardening_level")
     inner = section.fields(spellings) if section is not None else {}
@@ -161,7 +171,7 @@ def _security(fields: dict[str, Value]) -> Security:
             )
         inner[name] = outer
     level = inner["hardening_level"].choice(HARDENING_LEVELS) if "hardening_level" in inner else None
-    default = Security()
+    default = Security(hardening)
     return Security(
         cast(HardeningLevel, level) if level else default.hardening_level,
         flag(inner, "audit_logging", default.audit_logging),

@@ -45,24 +45,18 @@ def _build(
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
     from kiln.cli.request import read_request
-    from kiln.cli.sinks import make_sink
-    from kiln.control_plane.road.model import Order
+    from kiln.cli.sinks import Warnings, make_sink
+    from kiln.control_plane.road.model import Order, firmware_named
     from kiln.control_plane.road.run import build_image
-    from kiln.errors import Domain, ExitStatus, KilnError
+    from kiln.errors import ExitStatus
 
-    if firmware not in ("bios", "uefi"):
-        raise KilnError(
-            Domain.SETTINGS,
-            "bad-option",
-            f"--firmware {firmware}: choose bios or uefi",
-            exit_status=ExitStatus.USAGE,
-        )
-    order = Order(read_request(request), output, update_lock, "uefi" if firmware == "uefi" else "bios")
-    built = build_image(order, settings(), make_sink(progress, verbose=verbose), environment=os.environ)
+    order = Order(read_request(request), output, update_lock, firmware_named(firmware))
+    sink = Warnings(make_sink(progress, verbose=verbose))
+    built = build_image(order, settings(), sink, environment=os.environ)
     if as_json:
         print_json(summary_document(built))
     else:
-        print_lines(summary_lines(built))
+        print_lines([*summary_lines(built), *(f"warning: {text}" for text in sink.texts)])
     return int(ExitStatus.OK)
 
 
@@ -103,7 +97,10 @@ def summary_lines(built: Built) -> list[str]:
     lines = ["", f"{built.name} is built, tested and signed.", ""]
     rows = [[f"  {item.role}", size(item.size_bytes), f"{item.name}  {item.digest}"] for item in built.artifacts]
     rows.append(["  packages", str(built.package_count), f"locked as {built.lock_digest}"])
-    rows.append(["  tests", f"{len(built.report.checks)} passed", f"booted with {built.report.machine.accelerator}"])
+    passed = sum(check.verdict == "pass" for check in built.report.checks)
+    rows.append(
+        ["  tests", f"{passed} of {len(built.report.checks)}", f"booted with {built.report.machine.accelerator}"]
+    )
     rows.append(["  record", built.record_id[:12], f"verification {built.verification_id}"])
     lines += [*table(rows), ""]
     lines += table(

@@ -39,7 +39,7 @@ def _verify(image: Path, keys: list[Path], as_json: bool, progress: Any) -> int:
     trusted = [*trusted_keys(settings().keys), *(read_public_key(path) for path in keys)]
     result = verify_image(image, trusted_keys=trusted, sink=make_sink(progress))
     if as_json:
-        print_json(encode(result))
+        print_json({"kind": "kiln.verification-result/v1", "verdict": result.verdict, **encode(result)})
     else:
         print_lines(result_lines(image, result))
     return int(ExitStatus.OK if result.verdict == "verified" else ExitStatus.REFUSED)

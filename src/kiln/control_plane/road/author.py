@@ -19,11 +19,10 @@ from kiln.authoring.describe.model import DescribeDefaults, Interpretation
 from kiln.authoring.lock.document import lock_digest, read_lock
 from kiln.authoring.lock.model import Lock
 from kiln.authoring.recipe.canonical import recipe_bytes
-from kiln.authoring.recipe.load import read_recipe
+from kiln.authoring.recipe.load import RecipeDefaults, read_recipe
 from kiln.authoring.recipe.model import Recipe
 from kiln.control_plane.road.model import Request
 from kiln.control_plane.settings import Settings
-from kiln.errors import KilnError
 from kiln.events.model import Sink
 from kiln_wire import layout
 from kiln_wire.canonical import canonical_json, pretty_json
@@ -54,7 +53,8 @@ class Understood:
 def understand(request: Request, settings: Settings, catalog: Catalog) -> Understood:
     """Return what a request means. Raises KilnError(DESCRIBE, RECIPE)."""
     if request.form == "recipe":
-        recipe = read_recipe(request.text.encode("utf-8"), request.file, known(catalog))
+        defaults = RecipeDefaults(settings.base, settings.hardening)
+        recipe = read_recipe(request.text.encode("utf-8"), request.file, known(catalog), defaults)
         return Understood(request, None, recipe)
     interpretation = interpret(request.text, catalog, DescribeDefaults(settings.base, settings.hardening))
     return Understood(request, interpretation, interpretation.recipe)
@@ -70,11 +70,15 @@ def resolve_all(understood: Understood, catalog: Catalog) -> Resolution:
 
 
 def kept_lock(path: Path, resolution: Resolution) -> Lock | None:
-    """Return the lock at *path* if it was made for this resolution; a damaged one counts as none."""
+    """Return the lock at *path* if it was made for this resolution.
+
+    Raises KilnError(LOCK, "bad-lock") for a damaged one: it may be somebody's merge gone wrong, and is not overwritten.
+    """
     try:
-        lock = read_lock(path.read_bytes(), str(path))
-    except (FileNotFoundError, KilnError):
+        data = path.read_bytes()
+    except FileNotFoundError:
         return None
+    lock = read_lock(data, str(path))
     return lock if lock.resolution_digest == resolution_digest(resolution) else None
 
 

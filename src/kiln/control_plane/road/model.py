@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from kiln.artifact.model import Artifact
+from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.trial.machine import Firmware
 from kiln.trial.model import TestReport
 
@@ -21,6 +22,20 @@ class Request:
     text: str
     file: str = ""
     """Name of the recipe file, for messages; empty for a sentence."""
+
+
+def firmware_named(text: str) -> Firmware:
+    """Return the firmware of that name. Raises KilnError(SETTINGS, "bad-option")."""
+    for name in get_args(Firmware):
+        if text == name:
+            return name  # type: ignore[no-any-return]
+    raise KilnError(
+        Domain.SETTINGS,
+        "bad-option",
+        f"there is no firmware `{text}`",
+        hint=f"choose {' or '.join(get_args(Firmware))}",
+        exit_status=ExitStatus.USAGE,
+    )
 
 
 @dataclass(frozen=True, slots=True)

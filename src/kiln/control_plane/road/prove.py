@@ -60,6 +60,9 @@ def prove(
         started=started,
         finished=clock(),
     )
+    for stale in (layout.RECORD, layout.RECORD_BUNDLE):
+        # An earlier build's record must not outlive the statements that it belongs to, whatever is killed when.
+        (directory / stale).unlink(missing_ok=True)
     attested = attest(inputs, signer)
     with Records(settings.state) as records:
         record = record_build(records, inputs, attested, signer, now=clock())

@@ -150,17 +150,21 @@ class _Road:
         from kiln.records.publish import record_failure  # noqa: PLC0415
         from kiln.records.store import Records  # noqa: PLC0415
 
-        with Records(self.settings.state) as records:
-            record_failure(
-                records,
-                error,
-                request_text=self.order.request.text,
-                kiln_version=kiln.__version__,
-                invocation_id=self.invocation_id,
-                started=self.started,
-                now=self.clock(),
-                name=self.name,
-            )
+        try:
+            with Records(self.settings.state) as records:
+                record_failure(
+                    records,
+                    error,
+                    request_text=self.order.request.text,
+                    kiln_version=kiln.__version__,
+                    invocation_id=self.invocation_id,
+                    started=self.started,
+                    now=self.clock(),
+                    name=self.name,
+                )
+        except KilnError as other:
+            # The person needs the first error; that it could not be recorded comes second.
+            self.sink.emit(Notice("warning", f"this failure could not be recorded: {other.message}"))
 
 
 @dataclass(slots=True)

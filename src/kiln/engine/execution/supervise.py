@@ -22,6 +22,10 @@ CHUNK_BYTES: Final = 65536
 How = Literal["exited", "timeout", "cancelled"]
 
 
+STAGE_UMASK: Final = 0o022
+"""Modes of files in an image must not depend on who builds it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a program ended; *status* is that of bubblewrap: the program's own, or 128 + signal."""
@@ -55,6 +59,7 @@ def supervise(
                 stdout=output_end,
                 stderr=subprocess.STDOUT,
                 pass_fds=(info_end.fileno(),),
+                umask=STAGE_UMASK,
             )
         )
         output_end.close()
