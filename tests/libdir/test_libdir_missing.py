@@ -34,6 +34,20 @@ PROGRAMS: Final = {
     "org.osbuild.xz": "xz",
     "org.osbuild.zstd": "zstd",
 }
+UUID: Final = "5d0e1c52-6a5f-5d1b-9c0e-1f0f6b1b7a11"
+OLDER: Final[list[tuple[str, str, dict[str, Any]]]] = [
+    ("org.osbuild.squashfs", "mksquashfs", {"filename": "x", "compression": {"method": "xz"}}),
+    ("org.osbuild.qemu", "qemu-img", {"filename": "x", "format": {"type": "qcow2"}}),
+    ("org.osbuild.chmod", "chmod", {"items": {"/in": {"mode": "0600"}}}),
+    ("org.osbuild.chown", "chown", {"items": {"/in": {"user": 0}}}),
+    ("org.osbuild.copy", "cp", {"paths": [{"from": "tree:///in", "to": "tree:///out"}]}),
+    ("org.kiln.gpt", "sfdisk", {"filename": "disk", "uuid": UUID, "partitions": []}),
+    (
+        "org.kiln.ext4",
+        "mke2fs",
+        {"filename": "disk", "start": 0, "size": 4194304, "uuid": UUID, "hash-seed": UUID},
+    ),
+]
 DEVICES: Final = {name: {"path": "none"} for name in ("device", "data_device", "hash_device")}
 
 
@@ -46,6 +60,18 @@ def test_a_missing_program_is_named(stage: Stage, tmp_path: Path, name: str, pro
         key: files_input(source) if key == "file" else tree_input(source.parent) for key in document.get("inputs", {})
     }
     said = stage.refused(name, document["options"], inputs=inputs, devices=DEVICES)
+    assert said == f"{name}: the build root has no program `{program}`\n"
+
+
+@pytest.mark.parametrize(("name", "program", "options"), OLDER)
+def test_a_program_that_an_older_stage_misses_is_named(
+    stage: Stage, tmp_path: Path, name: str, program: str, options: dict[str, Any]
+) -> None:
+    stage.search = str(tmp_path)
+    put(stage.tree, "in", "")
+    put(stage.tree, "disk", "x" * 100_000)
+    inputs = {"tree": tree_input(tmp_path), "image": files_input(put(tmp_path, "in/disk", ""))}
+    said = stage.refused(name, options, inputs=inputs)
     assert said == f"{name}: the build root has no program `{program}`\n"
 
 

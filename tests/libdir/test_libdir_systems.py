@@ -443,17 +443,6 @@ def test_setfiles_labels_the_tree(stage: Stage, needs: Callable[..., None]) -> N
 
 
 @pytest.mark.root
-def test_groups_that_exist_with_another_number(chroot_stage: Stage, needs: Callable[..., None]) -> None:
-    needs("getent", "groupadd")
-    chroot_stage.ok("org.osbuild.groups", {"groups": {"users": {}, "neu": {"gid": 4321}}})
-    assert "neu:x:4321:" in chroot_stage.read("etc/group")
-    said = chroot_stage.refused("org.osbuild.groups", {"groups": {"users": {"gid": 7}}})
-    assert "the group users exists with the number 100" in said
-    chroot_stage.ok("org.osbuild.groups", {"groups": {"users": {"gid": 7}}, "force": True})
-    assert "users:x:100:" in chroot_stage.read("etc/group")
-
-
-@pytest.mark.root
 def test_an_account_that_exists_gets_its_home(chroot_stage: Stage, needs: Callable[..., None]) -> None:
     needs("usermod")
     with (chroot_stage.tree / "etc/passwd").open("a") as file:
