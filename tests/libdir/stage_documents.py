@@ -427,6 +427,14 @@ SYSTEMS: Final[dict[str, Documents]] = {
         [options(), options(groups={"A": {"gid": 5}}, force=True)],
         [options(groups={"-a": {}}), options(groups={"a": {"gid": -1}}), options(groups={"a b": {}})],
     ),
+    "org.osbuild.firewall": (
+        [
+            options(),
+            options(ports=["22:tcp", "5000-5010:udp"], enabled_services=["ssh"], default_zone="drop"),
+            options(zones=[{"name": "trusted", "sources": ["10.0.0.0/8", "ipset:x"]}]),
+        ],
+        [options(ports=["22"]), options(enabled_services=["a b"]), options(zones=[]), options(zones=[{"name": "a"}])],
+    ),
     "org.osbuild.grub2": (
         [
             options(rootfs={"uuid": UUID}),

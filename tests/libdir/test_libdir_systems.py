@@ -169,11 +169,30 @@ def test_dracut_runs_in_the_tree_for_each_kernel(system: Stage) -> None:
 
 
 @pytest.mark.root
+def test_firewalld_is_told_in_the_tree(system: Stage) -> None:
+    system.fakes.add("firewall-offline-cmd")
+    options = {
+        "default_zone": "public",
+        "ports": ["22:tcp"],
+        "enabled_services": ["http"],
+        "disabled_services": ["ssh"],
+        "zones": [{"name": "trusted", "sources": ["10.0.0.0/8", "ipset:x"]}],
+    }
+    system.ok("org.osbuild.firewall", options)
+    assert system.fakes.calls == [
+        ["firewall-offline-cmd", "--set-default-zone=public"],
+        ["firewall-offline-cmd", "--port=22:tcp", "--service=http", "--remove-service=ssh"],
+        ["firewall-offline-cmd", "--zone=trusted", "--add-source=10.0.0.0/8", "--add-source=ipset:x"],
+    ]
+
+
+@pytest.mark.root
 @pytest.mark.parametrize(
     ("name", "options", "program"),
     [
         ("org.osbuild.dracut", {"kernel": ["6.1"]}, "dracut"),
         ("org.osbuild.bootupd.gen-metadata", {}, "bootupctl"),
+        ("org.osbuild.firewall", {"ports": ["22:tcp"]}, "firewall-offline-cmd"),
     ],
 )
 def test_a_program_that_the_tree_lacks_is_named(
