@@ -32,6 +32,7 @@ if changes["binds"]:
     for source, target in changes["binds"]:
         chroot.mount(source, target, None, chroot.MS_BIND)
 osbuild.api.arguments = functools.partial(osbuild.api.arguments, arguments)
+osbuild.api.metadata = functools.partial(osbuild.api.metadata, path=arguments + ".meta")
 head, guard, tail = open(stage, encoding="utf-8").read().partition("\\nif __name__ ==")
 sys.argv = [stage]
 exec(compile(head, stage, "exec"))
@@ -83,6 +84,7 @@ class Stage:
     fakes: Fakes
     binds: list[tuple[str, str]] = field(default_factory=list)
     chroot: bool = False
+    search: str = SYSTEM_PATH
 
     def __call__(
         self,
@@ -90,6 +92,7 @@ class Stage:
         options: Mapping[str, Any],
         *,
         inputs: Mapping[str, Any] | None = None,
+        devices: Mapping[str, Any] | None = None,
         mounts: Mapping[str, Any] | None = None,
         constants: Mapping[str, Any] | None = None,
         epoch: int | None = EPOCH,
@@ -100,7 +103,7 @@ class Stage:
         arguments = {
             "tree": str(self.tree),
             "paths": {"devices": "/dev", "inputs": str(self.work / "inputs"), "mounts": str(self.work / "mounts")},
-            "devices": {},
+            "devices": devices or {},
             "inputs": inputs or {},
             "mounts": mounts or {},
             "options": options,
@@ -109,7 +112,7 @@ class Stage:
         document = self.work / "arguments"
         document.write_text(json.dumps(arguments), encoding="utf-8")
         environment = {
-            "PATH": f"{self.fakes.directory}:{SYSTEM_PATH}",
+            "PATH": f"{self.fakes.directory}:{self.search}",
             "PYTHONPATH": str(LIBDIR),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -149,6 +152,10 @@ class Stage:
     def read(self, path: str) -> str:
         """Return a file of the tree."""
         return (self.tree / path).read_text(encoding="utf-8")
+
+    def metadata(self) -> Any:
+        """Return what the last stage that reported metadata said."""
+        return json.loads((self.work / "arguments.meta").read_text(encoding="utf-8"))
 
     def mode(self, path: str) -> int:
         """Return the permission bits of a file of the tree."""

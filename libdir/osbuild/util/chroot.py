@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import subprocess
+import sys
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 32, 4096, 16384
 MNT_DETACH = 2
@@ -41,15 +42,16 @@ def umount(target):
 
 
 class Chroot:
-    """A tree with what programs in it expect: /proc, /sys, /dev, and empty /run and /tmp."""
+    """A tree with what programs in it expect: /proc, /sys, /dev, and empty directories *private*."""
 
-    def __init__(self, tree):
+    def __init__(self, tree, private=("run", "tmp")):
         self.tree = tree
+        self._private = private
         self._undo = contextlib.ExitStack()
 
     def __enter__(self):
         with contextlib.ExitStack() as undo:
-            for name in ("proc", "sys", "dev", "run", "tmp"):
+            for name in ("proc", "sys", "dev") + self._private:
                 path = os.path.join(self.tree, name)
                 if not os.path.isdir(path):
                     os.mkdir(path)
@@ -58,8 +60,8 @@ class Chroot:
             self._mount("proc", "proc", "proc")
             self.bind("/sys", "sys", flags=MS_REC)
             self.bind("/dev", "dev", flags=MS_REC)
-            self._mount("tmpfs", "run", "tmpfs", data="mode=755")
-            self._mount("tmpfs", "tmp", "tmpfs", data="mode=1777")
+            for name in self._private:
+                self._mount("tmpfs", name, "tmpfs", data="mode=1777" if name == "tmp" else "mode=755")
             self._undo = undo.pop_all()
         return self
 
@@ -78,8 +80,16 @@ class Chroot:
             self.bind(os.path.join(self.tree, "usr/bin/true"), program)
 
     def run(self, argv, env=None, **kwargs):
-        """Run a program inside; its output goes to the stage's. Raises subprocess.CalledProcessError."""
-        return subprocess.run(argv, check=True, **self._inside(env), **kwargs)
+        """Run a program inside; its output goes to the stage's. Raises subprocess.CalledProcessError.
+
+        A program that the tree lacks ends the stage with its name.
+        """
+        try:
+            return subprocess.run(argv, check=True, **self._inside(env), **kwargs)
+        except FileNotFoundError as error:
+            if error.filename != argv[0]:
+                raise
+            sys.exit("%s: the tree has no program `%s`" % (os.path.basename(sys.argv[0]), argv[0]))
 
     def popen(self, argv, env=None, **kwargs):
         """Start a program inside."""
