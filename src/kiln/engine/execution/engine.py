@@ -9,8 +9,10 @@ from typing import Any
 
 from kiln.engine.execution.inputs import check_input
 from kiln.engine.execution.keys import Keys
+from kiln.engine.execution.libdir import runtime_directory
 from kiln.engine.execution.model import BuildResult, StageRun
-from kiln.engine.execution.sources import SourceFetcher, provide, sizes
+from kiln.engine.execution.source_services import LibdirSources
+from kiln.engine.execution.sources import SourceFetcher, SourceReport, provide, sizes
 from kiln.engine.execution.trees import Trees
 from kiln.engine.execution.validated import validate_once
 from kiln.engine.graph.needed import Job, needed_jobs, reachable
@@ -63,13 +65,14 @@ class Engine:
         trees = Trees(self._store, Keys(plan, self._modules))
         jobs = needed_jobs(plan, targets.values(), trees.is_stored)
         runs: Mapping[tuple[str, int], StageRun] = {}
+        report: SourceReport = {}
         if jobs:
             _refuse_unsupported(jobs)
-            provide(plan, [job.stage for job in jobs], self._store.files, self._sources)
+            report = provide(plan, [job.stage for job in jobs], self._store, self._sources, self._services())
             runs = self._run(plan, trees, jobs)
         stages = tuple(self._stages(plan, trees, targets.values(), runs))
         objects = {name: trees.of(pipeline) for name, pipeline in targets.items()}
-        return BuildResult(objects, stages, _metadata(stages))
+        return BuildResult(objects, stages, _metadata(stages), report)
 
     def export(self, ref: ObjectRef, destination: Path) -> int:
         """Copy the files of a tree into *destination*, each in one step; returns their bytes.
@@ -77,6 +80,10 @@ class Engine:
         Raises KilnError(ENGINE, "no-space"), OSError.
         """
         return self._store.export(ref, destination)
+
+    def _services(self) -> LibdirSources:
+        runtime = runtime_directory(self._modules.libdir)
+        return LibdirSources(self._modules, runtime, self._store.files.parent, self._sink)
 
     def _run(self, plan: Plan, trees: Trees, jobs: Sequence[Job]) -> Mapping[tuple[str, int], StageRun]:
         # What a cached build does not need is not loaded for it.
@@ -87,7 +94,8 @@ class Engine:
         with Cancel() as cancel:
             context = StageContext(
                 self._store,
-                self._modules.libdir,
+                self._modules,
+                runtime_directory(self._modules.libdir),
                 self._sink,
                 sizes(plan),
                 self._stage_timeout_seconds,
@@ -133,12 +141,8 @@ def _refuse_unsupported(jobs: Iterable[Job]) -> None:
             exit_status=ExitStatus.INFRASTRUCTURE,
         )
     for job in jobs:
-        place = f"{job.pipeline.name}: {job.stage.type}"
-        for what, things in (("devices", job.stage.devices), ("mounts", job.stage.mounts)):
-            if things:
-                raise KilnError(Domain.ENGINE, "not-supported", f"{place}: {what} are not supported yet")
         for entry in job.stage.inputs:
-            check_input(entry, place)
+            check_input(entry, f"{job.pipeline.name}: {job.stage.type}")
 
 
 def _metadata(stages: Iterable[StageRun]) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:

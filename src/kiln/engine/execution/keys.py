@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from kiln.engine.execution.inputs import NATIVE_INPUTS
+from kiln.engine.execution.libdir import runtime_directory
 from kiln.engine.manifest.model import Pipeline, Plan, Stage
 from kiln.engine.manifest.modules import Kind, Modules
 
@@ -36,7 +37,7 @@ class Keys:
     _common: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self._common = f"{KEY_VERSION} {runtime_digest(self.modules.libdir)}"
+        self._common = f"{KEY_VERSION} {runtime_digest(runtime_directory(self.modules.libdir))}"
         for pipeline in self.plan.pipelines:
             keys = self._keys.setdefault(pipeline.name, [])
             for stage in pipeline.stages:
@@ -84,11 +85,11 @@ class Keys:
         return known
 
 
-def runtime_digest(libdir: Path) -> str:
-    """Return the digest of the Python files in `libdir/osbuild`."""
+def runtime_digest(directory: Path) -> str:
+    """Return the digest of the Python files of the package `osbuild` in *directory*."""
     state = hashlib.sha256()
-    for path in sorted((libdir / "osbuild").rglob("*.py")):
-        state.update(f"{path.relative_to(libdir)}\0".encode())
+    for path in sorted((directory / "osbuild").rglob("*.py")):
+        state.update(f"{path.relative_to(directory)}\0".encode())
         state.update(hashlib.sha256(path.read_bytes()).digest())
     return state.hexdigest()
 

@@ -140,6 +140,8 @@ class _Loader:
         return Stage(stage["type"], options, tuple(devices.values()), inputs, tuple(mounts.values()), id_)
 
     def _input(self, name: str, description: Mapping[str, Any], path: str) -> Input:
+        if "/" in name:
+            raise refuse(path, f"{name!r} is not a name for an input")
         origin = description["origin"]
         references = _references(description.get("references", {}))
         pipelines: list[str] = []
