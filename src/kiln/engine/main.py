@@ -15,7 +15,8 @@ from kiln.engine.execution.engine import Engine, find_export
 from kiln.engine.execution.libdir import default_libdir
 from kiln.engine.execution.sources import MirrorSources
 from kiln.engine.manifest.describe import describe
-from kiln.engine.manifest.load import load, refuse
+from kiln.engine.manifest.formats import refuse
+from kiln.engine.manifest.load import load
 from kiln.engine.manifest.model import Plan
 from kiln.engine.manifest.modules import Modules
 from kiln.engine.manifest.validate import InvalidManifestError, validate

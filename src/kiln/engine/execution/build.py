@@ -81,10 +81,12 @@ class Build:
 
     def _check(self, job: Job) -> _Program:
         """Find the programs of a job before anything runs. Raises KilnError."""
-        module = self.modules.find("Stage", job.stage.type)
+        module = self.modules.find(job.stage.kind, job.stage.type)
         if module is None or not module.path.is_file():
             raise KilnError(
-                Domain.ENGINE, "unknown-stage", f"the libdir {self.modules.libdir} has no stage `{job.stage.type}`"
+                Domain.ENGINE,
+                "unknown-stage",
+                f"the libdir {self.modules.libdir} has no {job.stage.kind.lower()} `{job.stage.type}`",
             )
         self._check_services("Input", [entry.type for entry in job.stage.inputs if entry.type not in NATIVE_INPUTS])
         self._check_services("Device", [device.type for device in job.stage.devices])

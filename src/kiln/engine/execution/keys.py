@@ -55,14 +55,14 @@ class Keys:
     def _compute(self, pipeline: Pipeline, stage: Stage, base: str) -> str:
         root = self.plan.build_root(pipeline)
         build = f"host {host_identity()}" if root is None else f"tree {self.last(root.name)}"
-        module = self.modules.find("Stage", stage.type)
+        module = self.modules.find(stage.kind, stage.type)
         parts: list[object] = [
             self._common,
             stage.id,
             base,
             build,
             self.plan.runner_for(pipeline),
-            self._program("Stage", stage.type),
+            self._program(stage.kind, stage.type),
             sorted(module.capabilities) if module is not None else [],
             [[device.name, device.id, self._program("Device", device.type)] for device in stage.devices],
             [[mount.name, mount.source, self._program("Mount", mount.type)] for mount in stage.mounts],

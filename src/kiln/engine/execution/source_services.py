@@ -33,7 +33,7 @@ class LibdirSources:
                 Domain.ENGINE,
                 "unknown-service",
                 f"the libdir {self._modules.libdir} has no program for the source `{source.type}`",
-                hint=f"without one: {', '.join(SUPPORTED)}; but not with secrets, and not by md5 or sha1, which can be forged",
+                hint=f"without one: {', '.join(SUPPORTED)}; not with secrets, nor by md5 or sha1, which can be forged",
             )
             raise SourceFailedError(source.type, missing)
         arguments: dict[str, Any] = {
