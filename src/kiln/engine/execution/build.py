@@ -127,6 +127,10 @@ class Build:
             try:
                 _, run = run_stage(self._work(job, key, program), self.context)
                 success = True
+                self.context.observer.stage_finished(run, None, success=True)
+            except StageFailedError as error:
+                self.context.observer.stage_finished(error.run, error.exception(), success=False)
+                raise
             finally:
                 seconds = time.monotonic() - started
                 sink.emit(StageFinished(name, stage.type, stage.id, seconds, cached=False, success=success))

@@ -48,3 +48,12 @@ class StageFailedError(KilnError):
         self.error = error
         self.finished: tuple[StageRun, ...] = ()
         """The stages that had run before."""
+
+        self.sources: SourceReport = {}
+        """The source files that were there for it."""
+
+    def exception(self) -> Mapping[str, Any] | None:
+        """Return what ended the stage as osbuild's JSON has it; None where its status and output say everything."""
+        if self.error is not None or self.reason == "stage-failed":
+            return self.error
+        return {"type": "exception", "data": {"type": self.reason, "value": self.message}}

@@ -16,9 +16,11 @@ from kiln.engine.execution.cancel import Cancel
 from kiln.engine.execution.inputs import NATIVE_INPUTS, InputContext, map_input
 from kiln.engine.execution.messages import ENDPOINT, Messages
 from kiln.engine.execution.model import StageFailedError, StageRun
+from kiln.engine.execution.observer import NullObserver, Observer
 from kiln.engine.execution.output import StageOutput, missing_tool
 from kiln.engine.execution.packets import PacketServer
 from kiln.engine.execution.services import CallCancelledError, ServiceError
+from kiln.engine.execution.shell import open_shell
 from kiln.engine.execution.supervise import Ended, supervise
 from kiln.engine.manifest.model import Pipeline, Stage
 from kiln.engine.manifest.modules import Module, Modules
@@ -52,6 +54,8 @@ class StageContext:
     timeout_seconds: float | None
     cancel: Cancel
     keep_failed: Path | None
+    observer: Observer = field(default_factory=NullObserver)
+    break_at: str | None = None
     skeletons: dict[str, buildroot.Skeleton] = field(default_factory=dict)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -105,7 +109,7 @@ def run_stage(work: StageWork, context: StageContext) -> tuple[ObjectRef, StageR
 
 def _run(work: StageWork, context: StageContext, working: WorkingTree) -> StageRun:
     stage, store = work.stage, context.store
-    output = StageOutput(context.sink, stage.type)
+    output = StageOutput(context.sink, stage.type, stage.id)
     with ExitStack() as held:
         place = store.directory("stage-")
         held.callback(place.rmdir)
@@ -147,6 +151,8 @@ def _run(work: StageWork, context: StageContext, working: WorkingTree) -> StageR
         held.callback(server.close)
         server.listen(scratch.api, ENDPOINT, messages.handle)
         server.listen(scratch.api, remoteloop.ENDPOINT, remoteloop.RemoteLoops(held).handle)
+        if context.break_at in ("*", stage.type, stage.id):
+            open_shell(planned, f"{work.pipeline.name}: {stage.type}")
         ended = supervise(
             planned.argv(command, bwrap=process.find_program("bwrap")),
             environment=planned.environment,
