@@ -256,7 +256,7 @@ def _service_failure(work: StageWork, error: ServiceError) -> StageFailedError:
     run = StageRun(work.pipeline.name, work.stage.type, work.stage.id, 0.0, False, error.detail)
     name = f"stage {work.stage.type} of the pipeline `{work.pipeline.name}`"
     return StageFailedError(
-        error.reason,
+        "service-failed",
         f"the {name} cannot have its {error.message}",
         run=run,
         error=error.exception,
