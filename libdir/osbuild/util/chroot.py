@@ -43,8 +43,10 @@ def umount(target):
 class Chroot:
     """A tree with what programs in it expect: /proc, /sys, /dev, and empty /run and /tmp."""
 
-    def __init__(self, tree):
+    def __init__(self, tree, bind_mounts=None):
+        """*bind_mounts* are absolute paths that are the same outside and inside."""
         self.tree = tree
+        self._binds = bind_mounts or []
         self._undo = contextlib.ExitStack()
 
     def __enter__(self):
@@ -60,6 +62,9 @@ class Chroot:
             self.bind("/dev", "dev", flags=MS_REC)
             self._mount("tmpfs", "run", "tmpfs", data="mode=755")
             self._mount("tmpfs", "tmp", "tmpfs", data="mode=1777")
+            for path in self._binds:
+                os.makedirs(os.path.join(self.tree, path.lstrip("/")), exist_ok=True)
+                self.bind(path, path, flags=MS_REC)
             self._undo = undo.pop_all()
         return self
 
@@ -79,7 +84,8 @@ class Chroot:
 
     def run(self, argv, env=None, **kwargs):
         """Run a program inside; its output goes to the stage's. Raises subprocess.CalledProcessError."""
-        return subprocess.run(argv, check=True, **self._inside(env), **kwargs)
+        check = kwargs.pop("check", True)
+        return subprocess.run(argv, check=check, **dict(self._inside(env), **kwargs))
 
     def popen(self, argv, env=None, **kwargs):
         """Start a program inside."""

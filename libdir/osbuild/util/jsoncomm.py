@@ -39,8 +39,7 @@ def send_once(path, document):
 def receive(sock):
     """Return (document, FdSet, address of the sender); the document is None when the other side has gone."""
     size = FIRST_BUFFER
-    flags = socket.MSG_PEEK | socket.MSG_TRUNC
-    while len(sock.recv(size, flags)) == size:  # a full buffer may be a cut packet
+    while len(sock.recv(size, socket.MSG_PEEK)) == size:  # a full buffer may be a cut packet
         size *= 2
     data, ancillary, _, address = sock.recvmsg(size, socket.CMSG_SPACE(MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
     numbers = array.array("i")
