@@ -34,7 +34,9 @@ NAMES = {
     "osbuild.util.jsoncomm": "Socket FdSet",
     "osbuild.util.mnt": "mount umount MountGuard MountPermissions",
     "osbuild.util.osrelease": "parse_files describe_os DEFAULT_PATHS",
-    "osbuild.util.ostree": "cli rev_parse show pull_local parse_input_commits deployment_path PasswdLike SubIdsDB Treefile",
+    "osbuild.util.bls": "options_append",
+    "osbuild.util.ostree": "cli rev_parse show pull_local parse_input_commits deployment_path Treefile PasswdLike",
+    "osbuild.util.rhsm": "Subscriptions",
     "osbuild.util.parsing": "parse_size parse_location parse_location_into_parts",
     "osbuild.util.path": "in_tree join_abs ensure_glob clamp_mtime",
     "osbuild.util.runners": "ldconfig sysusers tmpfiles nsswitch sequoia quirks create_machine_id_if_needed",
@@ -159,6 +161,18 @@ def test_small_helpers(tmp_path):
     selinux = importlib.import_module("osbuild.util.selinux")
     config = selinux.parse_config(io.StringIO("# c\nSELINUX=enforcing\nSELINUXTYPE = targeted\n"))
     assert selinux.config_get_policy(config) == "targeted"
+    bls = importlib.import_module("osbuild.util.bls")
+    entry = tmp_path / "boot/loader/entries/a.conf"
+    entry.parent.mkdir(parents=True)
+    entry.write_text("title x\noptions a=1\n")
+    bls.options_append(str(tmp_path), ["b", "c=2"])
+    assert entry.read_text() == "title x\noptions a=1 b c=2\n"
+    rhsm = importlib.import_module("osbuild.util.rhsm")
+    text = "[a]\nbaseurl = https://x.invalid/$releasever/os\nsslcacert = /c\nsslclientkey = /k\nsslclientcert = /t\n"
+    found = rhsm.Subscriptions.parse_repo_file(io.StringIO(text))
+    assert found.get_secrets("https://x.invalid/9/os/p.rpm")["ssl_client_key"] == "/k"
+    with pytest.raises(RuntimeError, match="no subscription"):
+        found.get_secrets("https://y.invalid/")
     udev = importlib.import_module("osbuild.util.udev")
     inhibitor = udev.UdevInhibitor.for_device(7, 1, lockdir=str(tmp_path / "l"))
     assert inhibitor.active

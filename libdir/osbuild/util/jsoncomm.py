@@ -46,15 +46,14 @@ def receive(sock):
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+    file = numbers.pop(0) if data == VIA_FILE and numbers else None
     fds = FdSet(rawfds=numbers)
     if not data:
-        fds.close()
-        return None, FdSet(rawfds=array.array("i")), None
-    if data == VIA_FILE:
-        with os.fdopen(fds.steal(0), "rb") as file:
-            file.seek(0)
-            data = file.read()
-        fds = FdSet(rawfds=numbers[1:])
+        return None, fds, None
+    if file is not None:
+        with os.fdopen(file, "rb") as opened:
+            opened.seek(0)
+            data = opened.read()
     return json.loads(data.decode("utf-8")), fds, address
 
 
