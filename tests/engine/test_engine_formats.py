@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
+import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -227,3 +231,48 @@ def test_qemu_makes_a_partitioned_disk_with_the_tree(make_engine, tmp_path, shor
     subprocess.run(["e2fsck", "-fn", last], check=True, capture_output=True)
     done = subprocess.run(["debugfs", "-R", "stat /f1", last], capture_output=True, text=True, check=True)
     assert "Size: 1000" in done.stdout
+
+
+@pytest.mark.root
+def test_an_oci_archive_holds_the_tree_as_its_layer(make_engine, tmp_path):
+    options = {"architecture": "amd64", "filename": "x.oci", "config": {"Cmd": ["/bin/sh"], "Volumes": ["/data"]}}
+    engine, ref = assemble(make_engine, "org.osbuild.oci-archive", options)
+    engine.export(ref, tmp_path)
+    subprocess.run(["tar", "-xf", tmp_path / "x.oci", "-C", tmp_path], check=True)
+
+    def blob(entry):
+        path = tmp_path / "blobs/sha256" / entry["digest"].removeprefix("sha256:")
+        data = path.read_bytes()
+        assert (len(data), f"sha256:{hashlib.sha256(data).hexdigest()}") == (entry["size"], entry["digest"])
+        return data
+
+    assert json.loads((tmp_path / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    (entry,) = json.loads((tmp_path / "index.json").read_text())["manifests"]
+    manifest = json.loads(blob(entry))
+    config = json.loads(blob(manifest["config"]))
+    assert config["config"] == {"Cmd": ["/bin/sh"], "Volumes": {"/data": {}}}
+    assert manifest["layers"][0]["mediaType"] == "application/vnd.oci.image.layer.v1.tar+gzip"
+    layer = gzip.decompress(blob(manifest["layers"][0]))
+    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(layer).hexdigest()}"]
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        assert sorted(archive.getnames()) == [".", "./boot", "./boot/efi", "./f0"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("ostree") is not None, reason="for hosts without ostree")
+def test_an_assembler_whose_tool_is_missing_names_it(make_engine):
+    with pytest.raises(StageFailedError) as caught:
+        assemble(make_engine, "org.osbuild.ostree.commit", {"repository": "r", "branch": "b"})
+    assert "`ostree` is missing in its build root, the host" in caught.value.hint
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("ostree") is None, reason="needs ostree")
+def test_a_commit_is_in_the_repository(make_engine, tmp_path):
+    engine, ref = assemble(make_engine, "org.osbuild.ostree.commit", {"ref": "b"})
+    engine.export(ref, tmp_path)
+    commit = json.loads((tmp_path / "compose.json").read_text())["ostree-commit"]
+    listed = subprocess.run(
+        ["ostree", f"--repo={tmp_path}/repo", "ls", commit], capture_output=True, text=True, check=True
+    )
+    assert "/f0" in listed.stdout
