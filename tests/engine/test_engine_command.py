@@ -242,7 +242,7 @@ def test_the_log_monitor_shows_one_stage_after_the_other(command, manifest, tmp_
     done = run(command(document, "--export", "one", "--export", "two", "--checkpoint", "*script"))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"starting {tmp_path / 'manifest.json'}Pipeline one: ")
+    assert lines[0].startswith(f"starting {tmp_path / 'manifest.json'}Pipeline ")
     assert lines[1:3] == ["Build", "  root: <host>"]
     said = [line for line in lines if line[:2] in ("a ", "b ")]
     assert said in ([f"{x} {n}" for x in order for n in range(4)] for order in ("ab", "ba"))

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kiln.engine import arguments as command_line
 from kiln.engine import result
@@ -28,9 +28,11 @@ from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Sink
 
 if TYPE_CHECKING:
-    from kiln.engine.monitors import Monitor
+    from kiln.engine.monitors.choose import Monitor
 
-NO_OWNERS: str = "OSBUILD_EXPORT_FORCE_NO_PRESERVE_OWNER"
+NO_OWNERS: Final = "OSBUILD_EXPORT_FORCE_NO_PRESERVE_OWNER"
+ORIGIN: Final = "osbuild.main_cli"
+"""Where monitors say that messages of the command line come from."""
 
 
 def run() -> None:
@@ -109,13 +111,13 @@ class _Command:
     def _build(self, engine: Engine, plan: Plan, monitor: Monitor, modules: Modules) -> None:
         arguments = self._arguments
         monitor.load(plan, modules)
-        monitor.log(f"starting {arguments.manifest}", "osbuild.main_cli")
+        monitor.log(f"starting {arguments.manifest}", ORIGIN)
         try:
             built = engine.build(plan, arguments.export)
         except KilnError:
-            monitor.log(f"manifest {arguments.manifest} failed\n", "osbuild.main_cli")
+            monitor.log(f"manifest {arguments.manifest} failed\n", ORIGIN)
             raise
-        monitor.log(f"manifest {arguments.manifest} finished successfully\n", "osbuild.main_cli")
+        monitor.log(f"manifest {arguments.manifest} finished successfully\n", ORIGIN)
         for name, ref in built.objects.items():
             engine.export(ref, arguments.output_directory / name, owners=os.environ.get(NO_OWNERS) != "1")
         if arguments.json:
@@ -153,14 +155,12 @@ class _Command:
             raise KilnError(Domain.ENGINE, "no-output-directory", "Need --output-directory for --export")
 
     def _monitor(self) -> Monitor:
-        from kiln.engine.monitors import MONITORS, NullMonitor  # noqa: PLC0415 - not needed to inspect
+        from kiln.engine.monitors.choose import choose  # noqa: PLC0415 - not needed to inspect
 
         arguments = self._arguments
         name = arguments.monitor or ("NullMonitor" if arguments.json or arguments.quiet else "LogMonitor")
-        if name == "NullMonitor":
-            return NullMonitor()
         sys.stdout.flush()
-        return MONITORS[name](arguments.monitor_fd)
+        return choose(name, arguments.monitor_fd)
 
 
 def _read(manifest: str) -> Any:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from kiln.engine.execution.model import StageRun
 from kiln.engine.execution.sources import SourceItem
 from kiln.engine.manifest.model import Pipeline, Source
+
+SERVICES: Final = "org.osbuild"
+"""The source of services' output in events."""
 
 
 class Observer(Protocol):

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from kiln.engine.execution import packets
+from kiln.engine.execution.observer import SERVICES
 from kiln.engine.execution.packets import PacketServer
 from kiln.errors import Domain, KilnError
 from kiln.events.model import Output, Sink
 from kiln.linux import process
 
-ORIGIN: Final = "org.osbuild"
-"""The source of a service's output in events."""
 KEPT_LINES: Final = 40
 STOP_SECONDS: Final = 120.0
 """How long a service may write to disks and unmount when it is told to end."""
@@ -161,7 +160,7 @@ def _forward(stream: IO[bytes], prefix: str, sink: Sink, lines: deque[str]) -> N
     for line in stream:
         text = line.decode("utf-8", "replace").rstrip("\n")
         lines.append(text)
-        sink.emit(Output(ORIGIN, f"{prefix}{text}\n"))
+        sink.emit(Output(SERVICES, f"{prefix}{text}\n"))
 
 
 def _decode(data: bytes) -> tuple[str, Mapping[str, Any]]:
