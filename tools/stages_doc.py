@@ -18,9 +18,16 @@ FOLDERS: Final = (
         "A source says where files come from. They are fetched before the build and checked; digests must be SHA-2.",
     ),
     ("Inputs", "inputs", "An input shows files or a tree to a stage, read-only."),
+    ("Devices", "devices", "A device is a block device for a stage; it goes away with the stage."),
+    ("Mounts", "mounts", "A mount is a file system for a stage; it is unmounted when the stage has ended."),
+    (
+        "Assemblers",
+        "assemblers",
+        "An assembler makes something of a finished tree, in manifests of format 1 and in the hybrid.",
+    ),
 )
 HEAD: Final = """\
-# Stages, sources and inputs
+# Stages, sources, inputs, devices, mounts and assemblers
 
 Written by `tools/stages_doc.py` from the descriptions in `libdir`; do not edit. Names that begin with `org.osbuild.`
 take osbuild's options, so that its manifests run unchanged; the others are Kiln's own. The programs that a stage starts
@@ -50,7 +57,9 @@ def _folder(libdir: Path, title: str, folder: str, about: str) -> Iterator[str]:
 
 def _module(name: str, meta: Mapping[str, Any], folder: str) -> Iterator[str]:
     about = f"{meta['summary']}. {' '.join(meta['description'])}"
-    yield from (f"### {name}", "", *textwrap.wrap(about, COLUMNS, break_on_hyphens=False, break_long_words=False))
+    # The same name can stand for a stage, a mount and an assembler; headings of a page are unique.
+    heading = f"{name} ({folder.removesuffix('s')})" if folder in ("devices", "mounts", "assemblers") else name
+    yield from (f"### {heading}", "", *textwrap.wrap(about, COLUMNS, break_on_hyphens=False, break_long_words=False))
     if meta.get("capabilities"):
         yield from ("", f"Capabilities beyond the usual ones: {', '.join(meta['capabilities'])}.")
     schema = _resolved(meta.get("schema_2") or {"options": meta["schema"]})

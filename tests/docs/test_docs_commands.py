@@ -12,7 +12,7 @@ import typer
 from pages import page, rows, sections, words
 
 from kiln.cli.main import app
-from kiln.engine import main as engine
+from kiln.engine import arguments as engine
 
 HELP = frozenset({"--help", "-h"})
 

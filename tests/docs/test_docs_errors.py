@@ -35,6 +35,7 @@ CARRIERS = {("kiln.errors", "KilnError"): KILN_ERROR, ("kiln.authoring.recipe.pr
 PASSED_ON = {
     ("kiln.authoring.recipe.problems", "Problems.error"),
     ("kiln.authoring.lock.indexes", "_named"),  # repeats the fetcher's reason
+    ("kiln.engine.execution.sources", "SourceFailedError.__init__"),  # repeats the reason of what it wraps
 }
 # catalog/data.py gives these problems the domain `catalog` after it has made them.
 OTHER_DOMAIN = {("recipe", "bad-catalog")}

@@ -42,6 +42,17 @@ def add_stage(libdir: Path, name: str, program: str, meta: Mapping[str, Any]) ->
     return path
 
 
+def add_service(libdir: Path, folder: str, name: str, program: str) -> Path:
+    """Put a service into a libdir; it takes every option."""
+    path = libdir / folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/usr/bin/python3\n" + program, encoding="utf-8")
+    path.chmod(0o755)
+    meta = {"summary": "x", "description": [], "schema_2": {"type": "object"}}
+    path.with_name(f"{name}.meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def libdir(tmp_path: Path) -> Path:
     """The repository's runtime, schemas and noop stage, and `org.kiln.test.script`."""
@@ -53,7 +64,7 @@ def libdir(tmp_path: Path) -> Path:
     for name in ("org.osbuild.noop", "org.osbuild.noop.meta.json"):
         shutil.copy(REPOSITORY / "libdir/stages" / name, result / "stages" / name)
     add_stage(result, "org.kiln.test.script", SCRIPT_STAGE, SCRIPT_META)
-    for kind in ("inputs", "sources"):
+    for kind in ("inputs", "sources", "devices", "mounts", "assemblers"):
         shutil.copytree(REPOSITORY / "libdir" / kind, result / kind)
     return result
 

@@ -374,16 +374,15 @@ def test_a_build_in_an_epoch_gives_the_same_content_in_another_store(
     assert first == second
 
 
-def test_not_supported_things_are_refused_before_anything_runs(make_engine, manifest, libdir, sink):
-    stage = {"type": "org.osbuild.noop", "devices": {"disk": {"type": "org.osbuild.loopback", "options": {}}}}
-    (libdir / "devices").mkdir()
-    (libdir / "devices/org.osbuild.loopback.meta.json").write_text(
+def test_a_service_without_a_program_is_refused_before_anything_runs(make_engine, manifest, libdir, sink):
+    stage = {"type": "org.osbuild.noop", "devices": {"disk": {"type": "org.kiln.test.nothing", "options": {}}}}
+    (libdir / "devices/org.kiln.test.nothing.meta.json").write_text(
         '{"summary": "", "description": [], "schema": {"type": "object"}}'
     )
     document = manifest(first=["pass"], second={"stages": [stage]})
     with pytest.raises(KilnError) as caught:
         build(make_engine(), document, "first", "second")
-    assert caught.value.reason == "not-supported"
+    assert caught.value.reason == "unknown-service"
     assert not any(isinstance(event, StageStarted) for event in sink.events)
 
 

@@ -91,8 +91,7 @@ def test_a_module_name_cannot_leave_the_libdir(modules, name):
 @pytest.mark.parametrize(
     ("document", "reason"),
     [
-        ({}, "unsupported-format"),
-        ({"pipeline": {"assembler": {}}}, "unsupported-format"),
+        ({"pipeline": {"assembler": {}}}, "invalid-manifest"),
         ({"version": "3"}, "unsupported-format"),
         ({"version": 2}, "unsupported-format"),
         ([], "invalid-manifest"),

@@ -44,8 +44,10 @@ def umount(target):
 class Chroot:
     """A tree with what programs in it expect: /proc, /sys, /dev, and empty directories *private*."""
 
-    def __init__(self, tree, private=("run", "tmp")):
+    def __init__(self, tree, bind_mounts=None, private=("run", "tmp")):
+        """*bind_mounts* are absolute paths that are the same outside and inside."""
         self.tree = tree
+        self._binds = bind_mounts or []
         self._private = private
         self._undo = contextlib.ExitStack()
 
@@ -62,6 +64,9 @@ class Chroot:
             self.bind("/dev", "dev", flags=MS_REC)
             for name in self._private:
                 self._mount("tmpfs", name, "tmpfs", data="mode=1777" if name == "tmp" else "mode=755")
+            for path in self._binds:
+                os.makedirs(os.path.join(self.tree, path.lstrip("/")), exist_ok=True)
+                self.bind(path, path, flags=MS_REC)
             self._undo = undo.pop_all()
         return self
 
@@ -84,8 +89,9 @@ class Chroot:
 
         A program that the tree lacks ends the stage with its name.
         """
+        check = kwargs.pop("check", True)
         try:
-            return subprocess.run(argv, check=True, **self._inside(env), **kwargs)
+            return subprocess.run(argv, check=check, **dict(self._inside(env), **kwargs))
         except FileNotFoundError as error:
             if error.filename != argv[0]:
                 raise

@@ -6,6 +6,19 @@ import re
 from osbuild.util.path import in_tree
 
 LOCATION = re.compile(r"([a-z]+)://([^/]*)(/.*)?\Z", re.DOTALL)
+UNITS = {"": 1}
+UNITS.update({"%sB" % unit: 1000 ** (power + 1) for power, unit in enumerate("kMGT")})
+UNITS.update({"%siB" % unit: 1024 ** (power + 1) for power, unit in enumerate("KMGT")})
+
+
+def parse_size(s):
+    """Return a number of bytes for a text such as `10 GiB`, or `unlimited` for itself. Raises TypeError."""
+    match = re.match(r"\s*([0-9]+)\s*([A-Za-z]*)$", s)
+    if s == "unlimited":
+        return s
+    if not match or match.group(2) not in UNITS:
+        raise TypeError("not a size: %r" % s)
+    return int(match.group(1)) * UNITS[match.group(2)]
 
 
 def parse_location(location, args):

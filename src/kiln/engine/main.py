@@ -5,46 +5,34 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from kiln.engine import arguments as command_line
 from kiln.engine import result
 from kiln.engine.execution.engine import Engine, find_export
 from kiln.engine.execution.libdir import default_libdir
 from kiln.engine.execution.sources import MirrorSources
-from kiln.engine.manifest.describe import describe
-from kiln.engine.manifest.load import load, refuse
+from kiln.engine.manifest.describe import describe, describe_1
+from kiln.engine.manifest.formats import refuse
+from kiln.engine.manifest.load import load
 from kiln.engine.manifest.model import Plan
 from kiln.engine.manifest.modules import Modules
+from kiln.engine.manifest.template import fill, parse_definitions
 from kiln.engine.manifest.validate import InvalidManifestError, validate
 from kiln.engine.objects.store import ObjectStore
 from kiln.errors import Domain, ExitStatus, KilnError
-from kiln.events.model import Event, NullSink, Output, Sink, StageFinished, StageStarted
+from kiln.events.model import Sink
 
-VERSION: Final = 191
-"""The osbuild whose contract this is; consumers compare the number."""
-MONITORS: Final = ("NullMonitor", "LogMonitor")
+if TYPE_CHECKING:
+    from kiln.engine.monitors.choose import Monitor
 
-
-class TextSink:
-    """Writes what happens as lines of text."""
-
-    def emit(self, event: Event) -> None:
-        """Write one event."""
-        match event:
-            case StageStarted():
-                text = f"{event.pipeline}: {event.stage} ({event.index}/{event.total}) {event.stage_id}\n"
-            case Output():
-                text = event.text
-            case StageFinished():
-                outcome = "cached" if event.cached else f"{event.seconds:.2f} s" if event.success else "failed"
-                text = f"{event.pipeline}: {event.stage}: {outcome}\n"
-            case _:
-                return
-        sys.stdout.write(text)
-        sys.stdout.flush()
+NO_OWNERS: Final = "OSBUILD_EXPORT_FORCE_NO_PRESERVE_OWNER"
+ORIGIN: Final = "osbuild.main_cli"
+"""Where monitors say that messages of the command line come from."""
 
 
 def run() -> None:
@@ -60,47 +48,119 @@ def run() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command with these arguments; returns 0, 1 for a failure, 2 for a manifest or usage that is wrong."""
-    arguments = _parser().parse_args(argv)
+    arguments = command_line.parse(argv)
+    command = _Command(arguments)
     try:
-        return _run(arguments)
+        return command.run()
     except InvalidManifestError as error:
-        if arguments.json:
+        if arguments.json or arguments.inspect:
             _write(error.to_osbuild())
         else:
-            sys.stderr.write(f"{arguments.manifest} has errors:\n\n{error.detail}\n")
+            name = "<stdin>" if arguments.manifest == "-" else arguments.manifest
+            findings = "".join(f"{finding.id}:\n  {finding.message}\n\n" for finding in error.findings)
+            sys.stdout.write(f"{name} has errors:\n\n{findings}")
         return ExitStatus.USAGE
     except KilnError as error:
         if arguments.json:
-            _write(result.failure(error))
+            _write(result.failure(error, command.plan))
         else:
+            sys.stdout.write("Failed\n")
+            sys.stdout.flush()
             sys.stderr.write("\n".join(part for part in (f"error: {error}", error.detail, error.hint) if part) + "\n")
         return ExitStatus.USAGE if error.exit_status is ExitStatus.USAGE else ExitStatus.FAILED
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    document = _read(arguments.manifest)
-    libdir = arguments.libdir or default_libdir()
-    if arguments.inspect:
-        validate(document, Modules(libdir))
-        plan = load(document)
-        _check(arguments, plan)
-        _write(describe(plan))
+class _Command:
+    """One run; *plan* is there once the manifest was read."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self.plan: Plan | None = None
+
+    def run(self) -> int:
+        arguments = self._arguments
+        document = fill(_read(arguments.manifest), parse_definitions(arguments.define))
+        modules = Modules((arguments.libdir or default_libdir()).resolve())
+        if arguments.inspect or arguments.convert:
+            validate(document, modules)
+            plan = self.plan = load(document)
+            self._check(plan)
+            if arguments.convert:
+                _write(describe(plan, ids=False))
+            else:
+                _write(describe_1(plan) if plan.format == "1" else describe(plan))
+            return ExitStatus.OK
+        monitor = self._monitor()
+        with ObjectStore(arguments.store) as store:
+            if arguments.cache_max_size is not None:
+                store.set_maximum(arguments.cache_max_size.bytes)
+            engine = Engine(
+                store,
+                modules.libdir,
+                _sources(monitor),
+                monitor,
+                stage_timeout_seconds=arguments.stage_timeout,
+                observer=monitor,
+                break_at=arguments.break_at,
+            )
+            plan = self.plan = engine.load(document)
+            self._check(plan)
+            self._build(engine, plan, monitor, modules)
         return ExitStatus.OK
-    quiet = arguments.json or arguments.quiet or arguments.monitor == "NullMonitor"
-    sink: Sink = NullSink() if quiet else TextSink()
-    with ObjectStore(arguments.store) as store:
-        engine = Engine(store, libdir, _sources(sink), sink, stage_timeout_seconds=arguments.stage_timeout)
-        plan = engine.load(document)
-        _check(arguments, plan)
-        built = engine.build(plan, arguments.export)
+
+    def _build(self, engine: Engine, plan: Plan, monitor: Monitor, modules: Modules) -> None:
+        arguments = self._arguments
+        monitor.load(plan, modules)
+        monitor.log(f"starting {arguments.manifest}", ORIGIN)
+        try:
+            built = engine.build(plan, arguments.export)
+        except KilnError:
+            monitor.log(f"manifest {arguments.manifest} failed\n", ORIGIN)
+            raise
+        monitor.log(f"manifest {arguments.manifest} finished successfully\n", ORIGIN)
         for name, ref in built.objects.items():
-            engine.export(ref, arguments.output_directory / name)
-    if arguments.json:
-        _write(result.success(built))
-    elif not arguments.quiet:
-        lines = "".join(f"  {pipeline.name + ':':<10}\t{pipeline.id}\n" for pipeline in plan.pipelines)
-        sys.stdout.write(f"\nPipelines\n{lines}")
-    return ExitStatus.OK
+            engine.export(ref, arguments.output_directory / name, owners=os.environ.get(NO_OWNERS) != "1")
+        if arguments.json:
+            _write(result.success(plan, built))
+        elif not arguments.quiet:
+            lines = "".join(f"  {pipeline.name + ':':<10}\t{pipeline.id}\n" for pipeline in plan.pipelines)
+            sys.stdout.write(f"\nPipelines\n{lines}")
+            marked = _marked(plan, arguments.checkpoint)
+            if marked:
+                stored = engine.stored(plan)
+                lines = "".join(f"  {id_}: {'cached' if id_ in stored else 'not cached'}\n" for id_ in marked)
+                sys.stdout.write(f"\nCheckpoints\n{lines}")
+
+    def _check(self, plan: Plan) -> None:
+        """Refuse arguments that do not fit the plan. Raises KilnError."""
+        arguments = self._arguments
+        for name in arguments.export:
+            try:
+                find_export(plan, name)
+            except KilnError:
+                if not arguments.json:
+                    sys.stdout.write(f"Export {name} not found!\n")
+                raise
+        if arguments.checkpoint and not _marked(plan, arguments.checkpoint):
+            patterns = ", ".join(f"`{pattern}`" for pattern in arguments.checkpoint)
+            raise KilnError(
+                Domain.MANIFEST,
+                "unknown-checkpoint",
+                "No checkpoints matched provided patterns!",
+                detail=f"no pipeline and no stage matches {patterns}",
+            )
+        if arguments.in_vm:
+            raise KilnError(Domain.ENGINE, "not-supported", "pipelines in virtual machines (--in-vm) are not supported")
+        if arguments.export and arguments.output_directory is None and not (arguments.inspect or arguments.convert):
+            raise KilnError(Domain.ENGINE, "no-output-directory", "Need --output-directory for --export")
+
+    def _monitor(self) -> Monitor:
+        from kiln.engine.monitors.choose import choose  # noqa: PLC0415 - not needed to inspect
+
+        arguments = self._arguments
+        name = arguments.monitor or ("NullMonitor" if arguments.json or arguments.quiet else "LogMonitor")
+        sys.stdout.flush()
+        return choose(name, arguments.monitor_fd)
 
 
 def _read(manifest: str) -> Any:
@@ -116,21 +176,17 @@ def _read(manifest: str) -> Any:
         raise refuse("", f"the manifest is not JSON: {error}") from None
 
 
-def _check(arguments: argparse.Namespace, plan: Plan) -> None:
-    """Refuse arguments that do not fit the plan. Raises KilnError."""
-    for name in arguments.export:
-        find_export(plan, name)
-    names = [name for pipeline in plan.pipelines for name in (pipeline.name, *_stage_names(plan, pipeline.name))]
-    for pattern in arguments.checkpoint:
-        if not fnmatch.filter(names, pattern):
-            raise KilnError(Domain.MANIFEST, "unknown-checkpoint", f"no pipeline and no stage matches `{pattern}`")
-    if arguments.export and arguments.output_directory is None and not arguments.inspect:
-        raise KilnError(Domain.ENGINE, "no-output-directory", "--export needs --output-directory")
-
-
-def _stage_names(plan: Plan, pipeline: str) -> list[str]:
-    found = plan.pipeline(pipeline)
-    return [] if found is None else [name for stage in found.stages for name in (stage.id, stage.type)]
+def _marked(plan: Plan, patterns: Sequence[str]) -> list[str]:
+    """Return the ids of the stages that checkpoints mark: by name of a pipeline (its last stage), id or type."""
+    marked: dict[str, None] = {}
+    for pipeline in plan.pipelines:
+        for stage in pipeline.stages:
+            names = [stage.id, stage.type]
+            if stage is pipeline.stages[-1]:
+                names.append(pipeline.name)
+            if any(fnmatch.fnmatch(name, pattern) for name in names for pattern in patterns):
+                marked[stage.id] = None
+    return list(marked)
 
 
 def _sources(sink: Sink) -> MirrorSources:
@@ -145,33 +201,7 @@ def _sources(sink: Sink) -> MirrorSources:
 
 
 def _write(document: object) -> None:
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kiln-osbuild", description="Build operating system artifacts")
-    parser.add_argument("manifest", metavar="MANIFEST", help="a manifest in JSON, or - for standard input")
-    parser.add_argument(
-        "--store",
-        "--cache",
-        type=Path,
-        default=Path(".osbuild"),
-        metavar="DIR",
-        help="where sources and trees are kept",
-    )
-    parser.add_argument("-l", "--libdir", type=Path, metavar="DIR", help="the programs of stages")
-    parser.add_argument(
-        "--checkpoint", action="append", default=[], metavar="PATTERN", help="accepted; every stage is kept anyway"
-    )
-    parser.add_argument("--export", action="append", default=[], metavar="NAME", help="build and export a pipeline")
-    parser.add_argument("--output-directory", type=Path, metavar="DIR", help="where exports go")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--inspect", action="store_true", help="print the manifest with ids, and stop")
-    parser.add_argument("--monitor", choices=MONITORS, help="how to tell what happens")
-    parser.add_argument("--stage-timeout", type=float, metavar="SECONDS", help="wall time for each stage")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")
-    parser.add_argument("--version", action="version", version=f"osbuild {VERSION}")
-    return parser
+    sys.stdout.write(json.dumps(document) + "\n")
 
 
 if __name__ == "__main__":

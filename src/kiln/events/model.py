@@ -52,10 +52,14 @@ class StageFinished:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Text that a program printed (a stage, the serial console); for logs, not for the summary."""
+    """Text that a program printed (a stage, the serial console); for logs, not for the summary.
+
+    *stage_id* tells outputs of stages that run at the same time apart.
+    """
 
     source: str
     text: str
+    stage_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

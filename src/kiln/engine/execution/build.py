@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kiln.engine.execution.inputs import NATIVE_INPUTS
 from kiln.engine.execution.model import StageFailedError, StageRun
 from kiln.engine.execution.runners import runner_program
 from kiln.engine.execution.stage import CancelledError, StageContext, StageWork, run_stage
@@ -17,7 +18,7 @@ from kiln.engine.execution.trees import Trees
 from kiln.engine.graph.needed import Job
 from kiln.engine.graph.scheduler import Scheduler, Task
 from kiln.engine.manifest.model import Pipeline, Plan
-from kiln.engine.manifest.modules import Module, Modules
+from kiln.engine.manifest.modules import Kind, Module, Modules
 from kiln.engine.objects.model import ObjectRef
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Progress, StageFinished, StageStarted
@@ -80,12 +81,27 @@ class Build:
 
     def _check(self, job: Job) -> _Program:
         """Find the programs of a job before anything runs. Raises KilnError."""
-        module = self.modules.find("Stage", job.stage.type)
+        module = self.modules.find(job.stage.kind, job.stage.type)
         if module is None or not module.path.is_file():
             raise KilnError(
-                Domain.ENGINE, "unknown-stage", f"the libdir {self.modules.libdir} has no stage `{job.stage.type}`"
+                Domain.ENGINE,
+                "unknown-stage",
+                f"the libdir {self.modules.libdir} has no {job.stage.kind.lower()} `{job.stage.type}`",
             )
+        self._check_services("Input", [entry.type for entry in job.stage.inputs if entry.type not in NATIVE_INPUTS])
+        self._check_services("Device", [device.type for device in job.stage.devices])
+        self._check_services("Mount", [mount.type for mount in job.stage.mounts])
         return _Program(module, runner_program(self.modules.libdir, self.plan.runner_for(job.pipeline)))
+
+    def _check_services(self, kind: Kind, names: Sequence[str]) -> None:
+        for name in names:
+            module = self.modules.find(kind, name)
+            if module is None or not module.path.is_file():
+                raise KilnError(
+                    Domain.ENGINE,
+                    "unknown-service",
+                    f"the libdir {self.modules.libdir} has no program for the {kind.lower()} `{name}`",
+                )
 
     def _finished(self, job: Job, run: StageRun) -> None:
         self.runs[job.pipeline.name, job.index] = run
@@ -111,6 +127,10 @@ class Build:
             try:
                 _, run = run_stage(self._work(job, key, program), self.context)
                 success = True
+                self.context.observer.stage_finished(run, None, success=True)
+            except StageFailedError as error:
+                self.context.observer.stage_finished(error.run, error.exception(), success=False)
+                raise
             finally:
                 seconds = time.monotonic() - started
                 sink.emit(StageFinished(name, stage.type, stage.id, seconds, cached=False, success=success))

@@ -95,7 +95,7 @@ def with_library_cache(root: Path, skeleton: Skeleton, scratch: Path, cancel: in
         sandbox.argv([f"/{LDCONFIG}", "-X", "-C", "/etc/ld.so.cache"], bwrap=process.find_program("bwrap")),
         environment=sandbox.environment,
         on_output=lambda data: None,
-        messages=None,
+        server=None,
         timeout_seconds=None,
         cancel=cancel,
     )

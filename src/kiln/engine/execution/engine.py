@@ -9,8 +9,11 @@ from typing import Any
 
 from kiln.engine.execution.inputs import check_input
 from kiln.engine.execution.keys import Keys
-from kiln.engine.execution.model import BuildResult, StageRun
-from kiln.engine.execution.sources import SourceFetcher, provide, sizes
+from kiln.engine.execution.libdir import runtime_directory
+from kiln.engine.execution.model import BuildResult, StageFailedError, StageRun
+from kiln.engine.execution.observer import NullObserver, Observer
+from kiln.engine.execution.source_services import LibdirSources
+from kiln.engine.execution.sources import SourceFailedError, SourceFetcher, SourceReport, provide, sizes
 from kiln.engine.execution.trees import Trees
 from kiln.engine.execution.validated import validate_once
 from kiln.engine.graph.needed import Job, needed_jobs, reachable
@@ -28,6 +31,8 @@ class Engine:
 
     *jobs* is how many stages run at the same time (by default the number of processors). *stage_timeout_seconds* is
     wall time for each stage. *keep_failed* is a directory that gets a copy of the tree of a stage that failed.
+    *observer* is told more than events say. Before the stages that *break_at* names (type, id or `*`), a shell is
+    opened in their sandbox.
     """
 
     def __init__(
@@ -40,6 +45,8 @@ class Engine:
         jobs: int | None = None,
         stage_timeout_seconds: float | None = None,
         keep_failed: Path | None = None,
+        observer: Observer | None = None,
+        break_at: str | None = None,
     ) -> None:
         self._store = store
         self._sources = sources
@@ -47,6 +54,8 @@ class Engine:
         self._jobs = jobs or len(os.sched_getaffinity(0))
         self._stage_timeout_seconds = stage_timeout_seconds
         self._keep_failed = keep_failed
+        self._observer = observer or NullObserver()
+        self._break_at = break_at
         self._modules = Modules(libdir.resolve())
 
     def load(self, manifest_document: Mapping[str, Any]) -> Plan:
@@ -63,20 +72,52 @@ class Engine:
         trees = Trees(self._store, Keys(plan, self._modules))
         jobs = needed_jobs(plan, targets.values(), trees.is_stored)
         runs: Mapping[tuple[str, int], StageRun] = {}
+        report: SourceReport = {}
+        building = {job.pipeline.name: job.pipeline for job in jobs}
+        self._observer.planned(plan.sources if jobs else (), tuple(building.values()))
         if jobs:
             _refuse_unsupported(jobs)
-            provide(plan, [job.stage for job in jobs], self._store.files, self._sources)
-            runs = self._run(plan, trees, jobs)
+            report = self._provide(plan, jobs)
+            try:
+                runs = self._run(plan, trees, jobs)
+            except StageFailedError as error:
+                error.sources = report
+                raise
         stages = tuple(self._stages(plan, trees, targets.values(), runs))
         objects = {name: trees.of(pipeline) for name, pipeline in targets.items()}
-        return BuildResult(objects, stages, _metadata(stages))
+        return BuildResult(objects, stages, _metadata(stages), report)
 
-    def export(self, ref: ObjectRef, destination: Path) -> int:
+    def stored(self, plan: Plan) -> frozenset[str]:
+        """Return the public ids of the stages of a plan whose results are in the store."""
+        trees = Trees(self._store, Keys(plan, self._modules))
+        return frozenset(
+            stage.id
+            for pipeline in plan.pipelines
+            for index, stage in enumerate(pipeline.stages)
+            if trees.is_stored(pipeline, index)
+        )
+
+    def export(self, ref: ObjectRef, destination: Path, *, owners: bool = True) -> int:
         """Copy the files of a tree into *destination*, each in one step; returns their bytes.
 
-        Raises KilnError(ENGINE, "no-space"), OSError.
+        Without *owners*, everything belongs to whoever copies. Raises KilnError(ENGINE, "no-space"), OSError.
         """
-        return self._store.export(ref, destination)
+        return self._store.export(ref, destination, owners=owners)
+
+    def _provide(self, plan: Plan, jobs: Sequence[Job]) -> SourceReport:
+        try:
+            report = provide(plan, [job.stage for job in jobs], self._store, self._sources, self._services())
+        except SourceFailedError as error:
+            source = next(source for source in plan.sources if source.type == error.type)
+            self._observer.source_finished(source, (), error.message)
+            raise
+        for source in plan.sources:
+            self._observer.source_finished(source, report.get(source.type, ()), None)
+        return report
+
+    def _services(self) -> LibdirSources:
+        runtime = runtime_directory(self._modules.libdir)
+        return LibdirSources(self._modules, runtime, self._store.files.parent, self._sink)
 
     def _run(self, plan: Plan, trees: Trees, jobs: Sequence[Job]) -> Mapping[tuple[str, int], StageRun]:
         # What a cached build does not need is not loaded for it.
@@ -87,14 +128,19 @@ class Engine:
         with Cancel() as cancel:
             context = StageContext(
                 self._store,
-                self._modules.libdir,
+                self._modules,
+                runtime_directory(self._modules.libdir),
                 self._sink,
                 sizes(plan),
                 self._stage_timeout_seconds,
                 cancel,
                 self._keep_failed,
+                self._observer,
+                self._break_at,
             )
-            build = Build(plan, self._modules, trees, jobs, self._jobs, context)
+            # A shell has the terminal for itself.
+            capacity = self._jobs if self._break_at is None else 1
+            build = Build(plan, self._modules, trees, jobs, capacity, context)
             build.run()
             return build.runs
 
@@ -105,7 +151,9 @@ class Engine:
             for index, stage in enumerate(pipeline.stages):
                 run = runs.get((pipeline.name, index))
                 if run is None:
-                    metadata = self._store.metadata(trees.keys.key(pipeline, index))
+                    key = trees.keys.key(pipeline, index)
+                    self._store.touch(key)
+                    metadata = self._store.metadata(key)
                     run = StageRun(pipeline.name, stage.type, stage.id, 0.0, True, metadata=metadata or None)
                 yield run
 
@@ -133,12 +181,8 @@ def _refuse_unsupported(jobs: Iterable[Job]) -> None:
             exit_status=ExitStatus.INFRASTRUCTURE,
         )
     for job in jobs:
-        place = f"{job.pipeline.name}: {job.stage.type}"
-        for what, things in (("devices", job.stage.devices), ("mounts", job.stage.mounts)):
-            if things:
-                raise KilnError(Domain.ENGINE, "not-supported", f"{place}: {what} are not supported yet")
         for entry in job.stage.inputs:
-            check_input(entry, place)
+            check_input(entry, f"{job.pipeline.name}: {job.stage.type}")
 
 
 def _metadata(stages: Iterable[StageRun]) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:

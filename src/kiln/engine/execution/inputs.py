@@ -51,14 +51,7 @@ def map_input(entry: Input, context: InputContext) -> tuple[Mount, dict[str, Any
 
 
 def check_input(entry: Input, place: str) -> None:
-    """Refuse an input that cannot be served. Raises KilnError with reason `not-supported` or `invalid-manifest`."""
-    if entry.type not in NATIVE_INPUTS:
-        raise KilnError(
-            Domain.ENGINE,
-            "not-supported",
-            f"{place}: inputs of the type `{entry.type}` are not supported yet",
-            hint=f"supported: {', '.join(sorted(NATIVE_INPUTS))}",
-        )
+    """Refuse an input that cannot be served. Raises KilnError with reason `invalid-manifest`."""
     if entry.type == TREE and (entry.origin != ORIGIN_PIPELINE or len(entry.pipelines) != 1):
         raise KilnError(
             Domain.MANIFEST,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from kiln.engine.execution.inputs import NATIVE_INPUTS
+from kiln.engine.execution.libdir import runtime_directory
 from kiln.engine.manifest.model import Pipeline, Plan, Stage
 from kiln.engine.manifest.modules import Kind, Modules
 
@@ -36,7 +37,7 @@ class Keys:
     _common: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self._common = f"{KEY_VERSION} {runtime_digest(self.modules.libdir)}"
+        self._common = f"{KEY_VERSION} {runtime_digest(runtime_directory(self.modules.libdir))}"
         for pipeline in self.plan.pipelines:
             keys = self._keys.setdefault(pipeline.name, [])
             for stage in pipeline.stages:
@@ -54,14 +55,14 @@ class Keys:
     def _compute(self, pipeline: Pipeline, stage: Stage, base: str) -> str:
         root = self.plan.build_root(pipeline)
         build = f"host {host_identity()}" if root is None else f"tree {self.last(root.name)}"
-        module = self.modules.find("Stage", stage.type)
+        module = self.modules.find(stage.kind, stage.type)
         parts: list[object] = [
             self._common,
             stage.id,
             base,
             build,
             self.plan.runner_for(pipeline),
-            self._program("Stage", stage.type),
+            self._program(stage.kind, stage.type),
             sorted(module.capabilities) if module is not None else [],
             [[device.name, device.id, self._program("Device", device.type)] for device in stage.devices],
             [[mount.name, mount.source, self._program("Mount", mount.type)] for mount in stage.mounts],
@@ -84,11 +85,11 @@ class Keys:
         return known
 
 
-def runtime_digest(libdir: Path) -> str:
-    """Return the digest of the Python files in `libdir/osbuild`."""
+def runtime_digest(directory: Path) -> str:
+    """Return the digest of the Python files of the package `osbuild` in *directory*."""
     state = hashlib.sha256()
-    for path in sorted((libdir / "osbuild").rglob("*.py")):
-        state.update(f"{path.relative_to(libdir)}\0".encode())
+    for path in sorted((directory / "osbuild").rglob("*.py")):
+        state.update(f"{path.relative_to(directory)}\0".encode())
         state.update(hashlib.sha256(path.read_bytes()).digest())
     return state.hexdigest()
 

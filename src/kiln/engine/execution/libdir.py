@@ -17,3 +17,17 @@ def default_libdir() -> Path:
         if path.is_dir():
             return path
     return UPSTREAM
+
+
+def runtime_directory(libdir: Path) -> Path:
+    """Return the directory that holds the Python package `osbuild` for the programs of *libdir*.
+
+    A libdir whose own `osbuild` is empty or missing (osbuild's packaged layout) gets Kiln's.
+    """
+    own = libdir / "osbuild"
+    try:
+        if any(own.iterdir()):
+            return libdir
+    except OSError:
+        pass
+    return default_libdir()

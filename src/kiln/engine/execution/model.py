@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from kiln.engine.execution.sources import SourceReport
 from kiln.engine.objects.model import ObjectRef
 from kiln.errors import Domain, KilnError
 
@@ -25,11 +26,15 @@ class StageRun:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """*objects* by export name as given; *stages* in the plan's order; *metadata* by pipeline and stage type."""
+    """*objects* by export name as given; *stages* in the plan's order; *metadata* by pipeline and stage type.
+
+    *sources* has the files that were needed of each source.
+    """
 
     objects: Mapping[str, ObjectRef]
     stages: tuple[StageRun, ...]
     metadata: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    sources: SourceReport = field(default_factory=dict)
 
 
 class StageFailedError(KilnError):
@@ -43,3 +48,12 @@ class StageFailedError(KilnError):
         self.error = error
         self.finished: tuple[StageRun, ...] = ()
         """The stages that had run before."""
+
+        self.sources: SourceReport = {}
+        """The source files that were there for it."""
+
+    def exception(self) -> Mapping[str, Any] | None:
+        """Return what ended the stage as osbuild's JSON has it; None where its status and output say everything."""
+        if self.error is not None or self.reason == "stage-failed":
+            return self.error
+        return {"type": "exception", "data": {"type": self.reason, "value": self.message}}

@@ -22,9 +22,10 @@ _MISSING_TOOL: Final = (
 class StageOutput:
     """Takes bytes, emits text, remembers the end of it."""
 
-    def __init__(self, sink: Sink, source: str) -> None:
+    def __init__(self, sink: Sink, source: str, stage_id: str = "") -> None:
         self._sink = sink
         self._source = source
+        self._stage_id = stage_id
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._kept = ""
 
@@ -48,7 +49,7 @@ class StageOutput:
 
     def _take(self, text: str) -> None:
         if text:
-            self._sink.emit(Output(self._source, text))
+            self._sink.emit(Output(self._source, text, self._stage_id))
             self._kept += text
             if len(self._kept) > 2 * KEPT_CHARACTERS:
                 self._kept = self._kept[-KEPT_CHARACTERS:]

@@ -57,15 +57,33 @@ class Scratch:
 
     root: Path
 
-    def make(self, skeleton: Skeleton, arguments: Mapping[str, Any]) -> None:
-        """Fill it. Raises OSError."""
+    @property
+    def dev(self) -> Path:
+        """/dev of the stage, where device services make their nodes."""
+        return self.root / "dev"
+
+    @property
+    def mounts(self) -> Path:
+        """Where mount services mount."""
+        return self.root / "mounts"
+
+    @property
+    def api(self) -> Path:
+        """The sockets and the arguments."""
+        return self.root / "api"
+
+    def make(self, skeleton: Skeleton) -> None:
+        """Fill it with all but the arguments. Raises OSError."""
         for name in ("api", "dev", "etc", "mounts", "inputs"):
             (self.root / name).mkdir()
         write_etc(skeleton, self.root / "etc")
         (self.root / "meta").touch()
         (self.root / "cmdline").write_text("root=/dev/osbuild\n", encoding="ascii")
-        (self.root / "api/arguments").write_text(json.dumps(arguments), encoding="utf-8")
-        fill_dev(self.root / "dev")
+        fill_dev(self.dev)
+
+    def write_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Put what the stage is to do where it looks for it. Raises OSError."""
+        (self.api / "arguments").write_text(json.dumps(arguments), encoding="utf-8")
 
 
 def fill_dev(directory: Path) -> None:
@@ -91,6 +109,7 @@ def stage_sandbox(
     skeleton: Skeleton,
     scratch: Scratch,
     libdir: Path,
+    runtime: Path,
     tree: Path,
     var: Path,
     program: Path,
@@ -99,7 +118,10 @@ def stage_sandbox(
     extra_capabilities: frozenset[str],
     source_epoch: int | None,
 ) -> Sandbox:
-    """Return the sandbox in which *program* changes *tree*; *root* is the build root's directory."""
+    """Return the sandbox in which *program* changes *tree*; *root* is the build root's directory.
+
+    *runtime* holds the package `osbuild` that the programs of *libdir* import.
+    """
     own = scratch.root
     planned = [
         *system_mounts(root, skeleton, own / "etc"),
@@ -111,7 +133,7 @@ def stage_sandbox(
         Mount("proc", "/proc"),
         Mount("ro", "/sys", "/sys"),
         *([Mount("ro", "/sys/fs/selinux", "/sys/fs/selinux")] if Path("/sys/fs/selinux").is_dir() else []),
-        Mount("ro", f"{RUN}/lib", str(libdir)),
+        *_library(libdir, runtime),
         Mount("ro", "/proc/cmdline", str(own / "cmdline")),
         Mount("rw", f"{RUN}/tree", str(tree)),
         Mount("rw", f"{RUN}/meta", str(own / "meta")),
@@ -136,8 +158,25 @@ def stage_sandbox(
     return Sandbox(tuple(planned), allowed, environment)
 
 
+def _library(libdir: Path, runtime: Path) -> list[Mount]:
+    if runtime == libdir:
+        return [Mount("ro", f"{RUN}/lib", str(libdir))]
+    if not (libdir / "osbuild").is_dir():
+        return [Mount("ro", f"{RUN}/lib", str(runtime))]  # there is nothing to mount the package on
+    return [
+        Mount("ro", f"{RUN}/lib", str(libdir)),
+        Mount("ro", f"{RUN}/lib/osbuild", str(runtime / "osbuild")),
+    ]
+
+
 def arguments(
-    *, stage_id: str, options: Mapping[str, Any], inputs: Mapping[str, Any], source_epoch: int | None
+    *,
+    stage_id: str,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    devices: Mapping[str, Any],
+    mounted: Mapping[str, Any],
+    source_epoch: int | None,
 ) -> dict[str, Any]:
     """Return what `osbuild.api.arguments()` gives the stage."""
     meta: dict[str, Any] = {"id": stage_id}
@@ -146,9 +185,9 @@ def arguments(
     return {
         "tree": f"{RUN}/tree",
         "paths": {"devices": "/dev", "inputs": f"{RUN}/inputs", "mounts": f"{RUN}/mounts"},
-        "devices": {},
+        "devices": dict(devices),
         "inputs": dict(inputs),
-        "mounts": {},
+        "mounts": dict(mounted),
         "options": dict(options),
         "meta": meta,
     }

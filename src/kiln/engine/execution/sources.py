@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kiln.engine.manifest.model import ORIGIN_SOURCE, Plan, Stage
+from kiln.engine.manifest.model import ORIGIN_SOURCE, Plan, Source, Stage
 from kiln.errors import Domain, ExitStatus, KilnError, Place
 from kiln.linux import files
 from kiln_wire.digest import Digest, DigestError
@@ -46,6 +46,21 @@ class SourceFetcher(Protocol):
         """Put every file at its destination, verified, or raise KilnError(FETCH, ...)."""
 
 
+class SourceStore(Protocol):
+    """Where files are kept."""
+
+    @property
+    def files(self) -> Path:
+        """Files by digest."""
+
+
+class SourceServices(Protocol):
+    """Whoever can run the libdir's programs for sources."""
+
+    def download(self, source: Source, items: Mapping[str, Any]) -> list[SourceItem]:
+        """Have *items* of *source* in the store. Raises SourceFailedError."""
+
+
 class NoFetcher:
     """For builds without a network: whatever is missing is an error."""
 
@@ -77,41 +92,97 @@ class MirrorSources:
             fetcher.download_all(self._step, downloads)
 
 
-def provide(plan: Plan, stages: Iterable[Stage], directory: Path, fetcher: SourceFetcher) -> None:
-    """Have every source file that *stages* read in *directory*. Raises KilnError."""
-    needed = {
-        reference: None
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """A file that a build needed; *cached* means that it was in the store before."""
+
+    checksum: str
+    cached: bool
+
+
+SourceReport = Mapping[str, tuple[SourceItem, ...]]
+"""What was needed of each source, by its type."""
+
+
+class SourceFailedError(KilnError):
+    """The files of a source cannot be had. *type* is the source's; *failed* are checksums with what went wrong."""
+
+    def __init__(self, type_: str, error: KilnError, failed: Mapping[str, str] | None = None) -> None:
+        super().__init__(
+            error.domain,
+            error.reason,
+            error.message,
+            error.place,
+            error.detail,
+            error.hint,
+            error.exit_status,
+            error.retriable,
+        )
+        self.type = type_
+        self.failed = failed or {}
+
+
+def provide(
+    plan: Plan, stages: Iterable[Stage], store: SourceStore, fetcher: SourceFetcher, services: SourceServices
+) -> SourceReport:
+    """Have every source file that *stages* read in the store. Raises KilnError; SourceFailedError names the source."""
+    needed = dict.fromkeys(
+        reference
         for stage in stages
         for entry in stage.inputs
         if entry.origin == ORIGIN_SOURCE
         for reference in entry.references
-    }
-    missing = [checksum for checksum in needed if not (directory / checksum).exists()]
-    if not missing:
-        return
-    origins: dict[str, tuple[str, Any]] = {}
+    )
+    if not needed:
+        return {}
+    report: dict[str, tuple[SourceItem, ...]] = {}
+    wanted: dict[str, list[WantedFile]] = {}
     for source in plan.sources:
-        for checksum, item in source.items.items():
-            origins.setdefault(checksum, (source.type, item))
-    wanted = []
-    for checksum in missing:
-        type_, item = origins[checksum]
-        place = Place("<manifest>", path=f".sources.{type_}.items.{checksum}")
-        digest = _digest(checksum, place)
-        if type_ == INLINE:
-            files.write_atomic(directory / checksum, decode_inline(digest, item, place))
-        elif type_ in (CURL, MIRROR):
-            wanted.append(_wanted(type_, digest, item, directory / checksum, place))
+        mine = [checksum for checksum in source.items if checksum in needed]
+        for checksum in mine:
+            del needed[checksum]  # the first source that has an item provides it
+        there = tuple(SourceItem(checksum, cached=True) for checksum in mine if (store.files / checksum).exists())
+        items = {checksum: source.items[checksum] for checksum in mine if not (store.files / checksum).exists()}
+        if not items:
+            fetched: tuple[SourceItem, ...] = ()
+        elif _is_native(source.type, items):
+            wanted[source.type] = _take(source, items, store.files)
+            fetched = tuple(SourceItem(checksum, cached=False) for checksum in items)
         else:
-            raise KilnError(
-                Domain.ENGINE,
-                "not-supported",
-                f"sources of the type `{type_}` are not supported yet",
-                place=place,
-                hint=f"supported: {', '.join(SUPPORTED)}",
-            )
-    if wanted:
-        fetcher.fetch(wanted)
+            fetched = tuple(services.download(source, items))
+        if mine:
+            report[source.type] = there + fetched
+    files_ = [file for entries in wanted.values() for file in entries]
+    if files_:
+        try:
+            fetcher.fetch(files_)
+        except KilnError as error:
+            raise SourceFailedError(next(type_ for type_, entries in wanted.items() if entries), error) from error
+    return report
+
+
+def _take(source: Source, items: Mapping[str, Any], directory: Path) -> list[WantedFile]:
+    """Unpack what stands in the manifest; return what is to be fetched."""
+    wanted = []
+    for checksum, item in items.items():
+        place = Place("<manifest>", path=f".sources.{source.type}.items.{checksum}")
+        digest = _digest(checksum, place)
+        if source.type == INLINE:
+            files.write_atomic(directory / checksum, decode_inline(digest, item, place))
+        else:
+            wanted.append(_wanted(source.type, digest, item, directory / checksum, place))
+    return wanted
+
+
+def _is_native(type_: str, items: Mapping[str, Any]) -> bool:
+    """Whether the engine fetches this itself; secrets, and digests that can be forged, need the libdir's program."""
+    return type_ in SUPPORTED and not any(_is_foreign(type_, *entry) for entry in items.items())
+
+
+def _is_foreign(type_: str, checksum: str, item: Any) -> bool:
+    if type_ != CURL:
+        return False
+    return checksum.startswith(("md5:", "sha1:")) or (isinstance(item, Mapping) and bool(item.get("secrets")))
 
 
 def sizes(plan: Plan) -> dict[str, int]:
@@ -151,8 +222,6 @@ def _wanted(type_: str, digest: Digest, item: Any, destination: Path, place: Pla
         return WantedFile(digest, item["mirror"], item["path"], item.get("size"), destination)
     if isinstance(item, str):
         item = {"url": item}
-    if item.get("secrets"):
-        raise KilnError(Domain.ENGINE, "not-supported", "sources with secrets are not supported yet", place=place)
     return WantedFile(digest, "", item["url"], None, destination)
 
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import IO, Final, Literal
 
-from kiln.engine.execution.messages import Messages
+from kiln.engine.execution.packets import PacketServer
 from kiln.linux import process
 
 CHUNK_BYTES: Final = 65536
@@ -40,7 +40,7 @@ def supervise(
     *,
     environment: Mapping[str, str],
     on_output: Callable[[bytes], None],
-    messages: Messages | None,
+    server: PacketServer | None,
     timeout_seconds: float | None,
     cancel: int,
 ) -> Ended:
@@ -67,7 +67,7 @@ def supervise(
         os.set_blocking(output, False)
         inside = _first_process(info, held)
         deadline = None if timeout_seconds is None else started + timeout_seconds
-        how = _Loop(output, on_output, messages).run(child.pid, deadline, cancel)
+        how = _Loop(output, on_output, server).run(child.pid, deadline, cancel)
         if how != "exited":
             if inside is not None:
                 # Ending bubblewrap is not enough: right after its start it may not have tied its child to itself.
@@ -79,8 +79,8 @@ def supervise(
         if inside is not None:
             _await(inside)
         _read_rest(output, on_output)
-        if messages is not None:
-            messages.drain()
+        if server is not None:
+            server.drain()
         return Ended(how, status, time.monotonic() - started)
 
 
@@ -90,7 +90,7 @@ class _Loop:
 
     output: int
     on_output: Callable[[bytes], None]
-    messages: Messages | None
+    server: PacketServer | None
 
     def run(self, pid: int, deadline: float | None, cancel: int) -> How:
         with ExitStack() as held:
@@ -99,8 +99,9 @@ class _Loop:
             selector = held.enter_context(selectors.DefaultSelector())
             for descriptor in (ended, cancel, self.output):
                 selector.register(descriptor, selectors.EVENT_READ)
-            if self.messages is not None:
-                selector.register(self.messages.listener, selectors.EVENT_READ)
+            if self.server is not None:
+                for listener in self.server.listeners:
+                    selector.register(listener, selectors.EVENT_READ)
             while True:
                 wait = None if deadline is None else deadline - time.monotonic()
                 if wait is not None and wait <= 0:
@@ -117,12 +118,12 @@ class _Loop:
             if descriptor == self.output:
                 if not _forward(self.output, self.on_output):
                     selector.unregister(self.output)
-            elif isinstance(file, socket.socket) and self.messages is not None:
-                if file is self.messages.listener:
-                    client = self.messages.accept()
+            elif isinstance(file, socket.socket) and self.server is not None:
+                if file in self.server.listeners:
+                    client = self.server.accept(file)
                     if client is not None:
                         selector.register(client, selectors.EVENT_READ)
-                elif self.messages.receive(file) == "closed":
+                elif self.server.receive(file) == "closed":
                     # A closed socket has no descriptor; the selector knows it by the one that it had.
                     selector.unregister(descriptor)
 

@@ -59,6 +59,11 @@ def source_id(type_: str, items: Mapping[str, object]) -> str:
     return _digest([type_, items])
 
 
+def context_id(context: Mapping[str, object]) -> str:
+    """Return the id by which monitors name the place of a record."""
+    return _digest([context])
+
+
 def _digest(parts: Iterable[object]) -> str:
     state = hashlib.sha256()
     for part in parts:

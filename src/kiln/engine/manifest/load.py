@@ -1,4 +1,4 @@
-"""Reading a valid manifest, version 2, as a `Plan`: references resolved, order checked, ids computed.
+"""Reading a valid manifest as a `Plan`: references resolved, order checked, ids computed.
 
 Time is linear in the size of the document. Everything that a schema cannot say is refused here.
 """
@@ -6,10 +6,11 @@ Time is linear in the size of the document. Everything that a schema cannot say 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kiln.engine.manifest import identity
+from kiln.engine.manifest.formats import ASSEMBLER, format_of, normalise, refuse
 from kiln.engine.manifest.model import (
     ORIGIN_PIPELINE,
     ORIGIN_SOURCE,
@@ -22,66 +23,39 @@ from kiln.engine.manifest.model import (
     Source,
     Stage,
 )
-from kiln.errors import Domain, ExitStatus, KilnError, Place
 
 PIPELINE_PREFIX: Final = "name:"
-FORMAT: Final = "2"
-
-
-def check_format(document: object) -> None:
-    """Refuse what is not a manifest of version 2. Raises KilnError(MANIFEST, "invalid-manifest")."""
-    if not isinstance(document, Mapping):
-        raise refuse("", "the manifest is not a JSON object")
-    version = document.get("version", "1")
-    if version == "1":
-        raise KilnError(
-            Domain.MANIFEST,
-            "unsupported-format",
-            "this is a manifest of format 1, which this engine does not read yet",
-            hint='write it as format 2: {"version": "2", "pipelines": [...], "sources": {...}}',
-            exit_status=ExitStatus.USAGE,
-        )
-    if version != FORMAT:
-        raise KilnError(
-            Domain.MANIFEST,
-            "unsupported-format",
-            f"unsupported manifest format {version!r}",
-            hint='the format of a plan is "version": "2"',
-            exit_status=ExitStatus.USAGE,
-        )
+TREE_INPUT: Final = "org.osbuild.tree"
 
 
 def load(document: Mapping[str, Any]) -> Plan:
     """Return the plan that a schema-valid manifest describes. Raises KilnError(MANIFEST, "invalid-manifest")."""
-    check_format(document)
+    if format_of(document) == "1":
+        from kiln.engine.manifest.load_1 import load_1  # noqa: PLC0415 - a circle, and seldom needed
+
+        return load_1(document)
+    document = normalise(document)
     sources = tuple(
         Source(type_, source.get("items", {}), source.get("options", {}))
         for type_, source in document.get("sources", {}).items()
     )
-    loader = _Loader(known_sources={item for source in sources for item in source.items})
+    loader = Loader(known_sources={item for source in sources for item in source.items})
     for index, description in enumerate(document.get("pipelines", [])):
         loader.add(description, f".pipelines[{index}]")
+    if document.get(ASSEMBLER):
+        loader.add_assembler(document[ASSEMBLER])
     return Plan(tuple(loader.pipelines.values()), sources, document.get("metadata", {}))
 
 
-def refuse(path: str, problem: str, hint: str = "") -> KilnError:
-    """Return the error for a manifest that cannot be loaded; *path* is as in `.pipelines[0].stages[1]`."""
-    return KilnError(
-        Domain.MANIFEST,
-        "invalid-manifest",
-        problem,
-        place=Place("<manifest>", path=path),
-        hint=hint,
-        exit_status=ExitStatus.USAGE,
-    )
-
-
 @dataclass(slots=True)
-class _Loader:
+class Loader:
+    """Takes pipelines one after another. *pipelines* are by name, in order."""
+
     known_sources: set[str]
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
 
     def add(self, description: Mapping[str, Any], path: str) -> None:
+        """Add a pipeline of format 2; *path* is its place in the manifest. Raises KilnError."""
         name = description.get("name")
         if not name:
             raise refuse(path, "the pipeline has no name")
@@ -95,6 +69,26 @@ class _Loader:
             base = stages[-1].id if stages else None
             stages.append(self._stage(stage, build_id, base, epoch, f"{path}.stages[{index}]"))
         self.pipelines[name] = Pipeline(name, build, description.get("runner"), epoch, tuple(stages))
+
+    def add_assembler(self, description: Mapping[str, Any]) -> None:
+        """Add a pipeline whose only stage makes something of the last pipeline's tree. Raises KilnError."""
+        if not self.pipelines:
+            raise refuse(f".{ASSEMBLER}", "an assembler needs a pipeline whose tree it uses")
+        if ASSEMBLER in self.pipelines:
+            raise refuse(f".{ASSEMBLER}", f"a pipeline has the name `{ASSEMBLER}` already")
+        tree = list(self.pipelines.values())[-1]
+        if tree.id is None:
+            raise refuse(f".{ASSEMBLER}", "an assembler needs a tree; the last pipeline has no stages")
+        reference = {"type": TREE_INPUT, "origin": ORIGIN_PIPELINE, "references": [f"{PIPELINE_PREFIX}{tree.name}"]}
+        stage = {
+            "type": description.get("name") or description.get("type"),
+            "options": description.get("options") or {},
+            "inputs": {"tree": reference},
+        }
+        build = None if tree.build is None else self.pipelines[tree.build].id
+        made = self._stage(stage, build, None, tree.source_epoch, f".{ASSEMBLER}")
+        stages = (replace(made, kind="Assembler"),)
+        self.pipelines[ASSEMBLER] = Pipeline(ASSEMBLER, tree.build, None, tree.source_epoch, stages)
 
     def _build(self, reference: str | None, path: str) -> str | None:
         if not reference:
@@ -140,6 +134,8 @@ class _Loader:
         return Stage(stage["type"], options, tuple(devices.values()), inputs, tuple(mounts.values()), id_)
 
     def _input(self, name: str, description: Mapping[str, Any], path: str) -> Input:
+        if "/" in name:
+            raise refuse(path, f"{name!r} is not a name for an input")
         origin = description["origin"]
         references = _references(description.get("references", {}))
         pipelines: list[str] = []

@@ -63,6 +63,8 @@ class Stage:
     inputs: tuple[Input, ...]
     mounts: tuple[Mount, ...]
     id: str
+    kind: Literal["Stage", "Assembler"] = "Stage"
+    """An assembler is a program of the libdir's own folder that makes something of the tree of its only input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Plan:
     pipelines: tuple[Pipeline, ...]
     sources: tuple[Source, ...]
     metadata: Options = field(default_factory=dict)
+    format: Literal["1", "2"] = "2"
+    """The format of the manifest, which decides how osbuild prints results."""
 
     def pipeline(self, name_or_id: str) -> Pipeline | None:
         """Return the pipeline of that name, or else the first with that id."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from kiln.engine.manifest.formats import Format
+
 Kind = Literal["Stage", "Assembler", "Source", "Input", "Device", "Mount"]
 FOLDERS: Final[Mapping[str, str]] = {
     "Stage": "stages",
@@ -38,11 +40,11 @@ class Module:
     schema_1: Schema
     schema_2: Schema
 
-    def validation_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema, draft 4, for this module's object in a manifest of version 2."""
-        if self.kind == "Stage":
-            return self._stage_schema()
-        own = dict(self.schema_2 or self.schema_1)
+    def validation_schema(self, version: Format = "2") -> dict[str, Any]:
+        """Return the JSON Schema, draft 4, for this module's object in a manifest of that format."""
+        if self.kind in ("Stage", "Assembler"):
+            return self._stage_schema(version)
+        own = dict((self.schema_2 if version == "2" else None) or self.schema_1)
         if self.kind == "Device":
             return {
                 "title": f"{self.kind} {self.name}",
@@ -54,8 +56,9 @@ class Module:
             own["properties"] = {**own.get("properties", {}), "type": {"enum": [self.name]}}
         return own
 
-    def _stage_schema(self) -> dict[str, Any]:
-        properties = dict(self.schema_2) if self.schema_2 else {"options": dict(self.schema_1)}
+    def _stage_schema(self, version: Format) -> dict[str, Any]:
+        key = "type" if version == "2" else "name"
+        properties = dict(self.schema_2) if self.schema_2 and version == "2" else {"options": dict(self.schema_1)}
         definitions = properties.pop("definitions", None)
         options = properties.get("options")
         if isinstance(options, Mapping) and "definitions" in options:
@@ -67,8 +70,8 @@ class Module:
             "title": f"{self.kind} {self.name}",
             "type": "object",
             "additionalProperties": False,
-            "properties": {"type": {"enum": [self.name]}, **properties},
-            "required": ["type"],
+            "properties": {key: {"enum": [self.name]}, **properties},
+            "required": [key],
         }
         if definitions:
             # `#/definitions/x` inside a module is written as if the module's schema were the root.
@@ -90,10 +93,10 @@ class Modules:
             self._known[key] = self._read(kind, name)
         return self._known[key]
 
-    def manifest_schema(self) -> Schema | None:
-        """Return the schema of the manifest itself, or None if the libdir has none."""
+    def manifest_schema(self, version: Format = "2") -> Schema | None:
+        """Return the schema of manifests of a format, or None if the libdir has none."""
         try:
-            data = (self.libdir / "schemas/osbuild2.json").read_bytes()
+            data = (self.libdir / f"schemas/osbuild{version}.json").read_bytes()
         except OSError:
             return None
         return _object(data)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import total_ordering
 from typing import Any, Final
 
-from kiln.engine.manifest.load import check_format
+from kiln.engine.manifest.formats import ASSEMBLER, Format, format_of, normalise
+from kiln.engine.manifest.load_1 import source_type
 from kiln.engine.manifest.modules import FOLDERS, Kind, Modules
 from kiln.errors import Domain, ExitStatus, KilnError, Place
 
@@ -67,40 +68,82 @@ class InvalidManifestError(KilnError):
         }
 
 
-def check_shape(document: Mapping[str, Any]) -> None:
-    """Refuse what is not worth a look: another format, or nested without end. Raises as `validate` does."""
+def check_shape(document: Mapping[str, Any]) -> Format:
+    """Return the format; refuse what is not worth a look, such as nesting without end. Raises as `validate` does."""
     if _too_deep(document, MAX_DEPTH):
         raise InvalidManifestError([Finding((), f"nested deeper than {MAX_DEPTH} levels")])
-    check_format(document)
+    return format_of(document)
 
 
 def validate(document: Mapping[str, Any], modules: Modules) -> None:
     """Check *document*. Raises InvalidManifestError with every finding, or KilnError for another format."""
-    check_shape(document)
-    found = set(_against(modules.manifest_schema(), document, (), "the manifest (schemas/osbuild2.json)"))
+    version = check_shape(document)
+    document = normalise(document)
+    # The assembler of a hybrid is not osbuild's; its own description is checked like that of any module.
+    plain = {key: value for key, value in document.items() if key != ASSEMBLER} if version == "2" else document
+    found = set(_against(modules.manifest_schema(version), plain, (), f"the manifest (schemas/osbuild{version}.json)"))
     # Modules are looked at even so, as far as the structure allows it: one run shows everything.
-    found.update(_modules(document, modules))
+    found.update(_modules(document, modules, version))
     if found:
         raise InvalidManifestError(sorted(found))
 
 
-def modules_of(document: Mapping[str, Any]) -> Iterator[tuple[Kind, str, Any, tuple[str | int, ...]]]:
-    """Yield kind, name, object and path of everything in a manifest that a module describes."""
+def modules_of(document: Mapping[str, Any]) -> Iterator[Described]:
+    """Yield everything in a manifest that a module describes."""
+    if document.get("version") != "2":
+        yield from _modules_of_1(document.get("pipeline"), ("pipeline",))
+        for name, source in _items(document.get("sources")):
+            yield Described("Source", source_type(name), source, ("sources", name), "1")
+        return
     for name, source in _items(document.get("sources")):
-        yield "Source", name, source, ("sources", name)
+        yield Described("Source", name, source, ("sources", name))
     for index, pipeline in enumerate(_list(document.get("pipelines"))):
         stages = _list(pipeline.get("stages")) if isinstance(pipeline, Mapping) else []
         for number, stage in enumerate(stages):
             if not isinstance(stage, Mapping) or not isinstance(stage.get("type"), str):
                 continue
             path = ("pipelines", index, "stages", number)
-            yield "Stage", stage["type"], stage, path
+            yield Described("Stage", stage["type"], stage, path)
             yield from _modules_of_stage(stage, path)
+    yield from _assembler(document.get(ASSEMBLER), (ASSEMBLER,))
 
 
-def _modules_of_stage(
-    stage: Mapping[str, Any], path: tuple[str | int, ...]
-) -> Iterator[tuple[Kind, str, Any, tuple[str | int, ...]]]:
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An object of a manifest that the module *name* describes; *path* is its place."""
+
+    kind: Kind
+    name: str
+    value: Any
+    path: tuple[str | int, ...]
+    version: Format = "2"
+
+
+def _modules_of_1(pipeline: Any, path: tuple[str | int, ...]) -> Iterator[Described]:
+    if not isinstance(pipeline, Mapping):
+        return
+    build = pipeline.get("build")
+    if isinstance(build, Mapping):
+        yield from _modules_of_1(build.get("pipeline"), (*path, "build", "pipeline"))
+    for number, stage in enumerate(_list(pipeline.get("stages"))):
+        if isinstance(stage, Mapping) and isinstance(stage.get("name"), str):
+            yield Described("Stage", stage["name"], stage, (*path, "stages", number), "1")
+    yield from _assembler(pipeline.get(ASSEMBLER), (*path, ASSEMBLER))
+
+
+def _assembler(value: Any, path: tuple[str | int, ...]) -> Iterator[Described]:
+    if isinstance(value, Mapping) and value:
+        name = value.get("name", value.get("type"))
+        if isinstance(name, str):
+            known = {"name": name, **{key: entry for key, entry in value.items() if key != "type" or "name" in value}}
+            yield Described("Assembler", name, known, path, "1")
+            return
+    if value:
+        # Without a name there is no module to ask; format 1 has this in its schema, the hybrid has none.
+        yield Described("Assembler", "", value, path, "1")
+
+
+def _modules_of_stage(stage: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[Described]:
     kinds: tuple[Kind, ...] = ("Device", "Input", "Mount")
     for kind in kinds:
         group = FOLDERS[kind]
@@ -108,20 +151,22 @@ def _modules_of_stage(
         entries = _items(value) if isinstance(value, Mapping) else [(_name(item), item) for item in _list(value)]
         for key, module in entries:
             if isinstance(module, Mapping) and isinstance(module.get("type"), str):
-                yield kind, module["type"], module, (*path, group, key)
+                yield Described(kind, module["type"], module, (*path, group, key))
 
 
-def _modules(document: Mapping[str, Any], modules: Modules) -> Iterator[Finding]:
+def _modules(document: Mapping[str, Any], modules: Modules, version: Format) -> Iterator[Finding]:
     schemas: dict[tuple[Kind, str], Any] = {}
-    for kind, name, value, path in modules_of(document):
-        if (kind, name) not in schemas:
-            module = modules.find(kind, name)
-            schemas[kind, name] = None if module is None else _validator(module.validation_schema())
-        validator = schemas[kind, name]
-        if validator is None:
-            yield Finding(path, f"could not find schema information for '{name}'")
-        else:
-            yield from _errors(validator, value, path)
+    for described in modules_of(document):
+        key = (described.kind, described.name)
+        if key not in schemas:
+            module = modules.find(*key)
+            schemas[key] = None if module is None else _validator(module.validation_schema(described.version))
+        if schemas[key] is not None:
+            yield from _errors(schemas[key], described.value, described.path)
+        elif described.name:
+            yield Finding(described.path, f"could not find schema information for '{described.name}'")
+        elif version == "2":
+            yield Finding(described.path, "'name' is a required property")
 
 
 def _against(schema: Mapping[str, Any] | None, value: object, path: tuple[str | int, ...], name: str) -> list[Finding]:

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,15 +24,18 @@ CHUNK_BYTES: Final = 64 * 1024 * 1024
 _CANNOT: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM, errno.EBADF)
 
 
-def copy_tree(source: Path, destination: Path, *, real: Callable[[str], Path | None] | None = None) -> int:
+def copy_tree(
+    source: Path, destination: Path, *, real: Callable[[str], Path | None] | None = None, owners: bool = True
+) -> int:
     """Copy everything in *source* into *destination*, replacing files of the same name; returns the bytes of files.
 
-    *real* may give a path outside the overlay for a file (relative to *source*), which copies faster. Owner, mode,
-    times, extended attributes, hard links and devices are kept. Raises OSError, KilnError(ENGINE, "no-space").
+    *real* may give a path outside the overlay for a file (relative to *source*), which copies faster. Mode, times,
+    extended attributes, hard links and devices are kept, and with *owners* the owner.
+    Raises OSError, KilnError(ENGINE, "no-space").
     """
     destination.mkdir(parents=True, exist_ok=True)
     try:
-        return _copy_directory(source, destination, "", {}, real or (lambda path: None))
+        return _Copy(real or (lambda path: None), owners).directory(source, destination, "")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(destination, Domain.ENGINE) from error
@@ -55,37 +59,46 @@ def copy_file(source: Path, target: Path) -> int:
     return size
 
 
-def _copy_directory(
-    source: Path, destination: Path, prefix: str, links: dict[tuple[int, int], Path], real: Callable[[str], Path | None]
-) -> int:
-    total = 0
-    with os.scandir(source) as entries:
-        names = sorted(entry.name for entry in entries)
-    for name in names:
-        path, target, relative = source / name, destination / name, f"{prefix}{name}"
-        status = path.lstat()
-        if stat.S_ISDIR(status.st_mode):
-            if target.is_symlink() or not target.is_dir():
-                target.unlink(missing_ok=True)
-                target.mkdir()
-            total += _copy_directory(path, target, f"{relative}/", links, real)
-            continue
-        first = links.get((status.st_dev, status.st_ino))
+@dataclass(slots=True)
+class _Copy:
+    real: Callable[[str], Path | None]
+    owners: bool
+    links: dict[tuple[int, int], Path] = field(default_factory=dict)
+
+    def directory(self, source: Path, destination: Path, prefix: str) -> int:
+        total = 0
+        with os.scandir(source) as entries:
+            names = sorted(entry.name for entry in entries)
+        for name in names:
+            path, target, relative = source / name, destination / name, f"{prefix}{name}"
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                if target.is_symlink() or not target.is_dir():
+                    target.unlink(missing_ok=True)
+                    target.mkdir()
+                total += self.directory(path, target, f"{relative}/")
+            else:
+                total += self._file(path, target, relative, status)
+        copy_attributes(source, destination, source.lstat(), owners=self.owners)
+        return total
+
+    def _file(self, path: Path, target: Path, relative: str, status: os.stat_result) -> int:
+        total = 0
+        first = self.links.get((status.st_dev, status.st_ino))
         temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
         try:
             if first is not None:
                 os.link(first, temporary, follow_symlinks=False)
             else:
-                total += _copy_entry(path, temporary, status, real(relative))
-                copy_attributes(path, temporary, status)
+                total = _copy_entry(path, temporary, status, self.real(relative))
+                copy_attributes(path, temporary, status, owners=self.owners)
             temporary.replace(target)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
         if first is None and status.st_nlink > 1:
-            links[status.st_dev, status.st_ino] = target
-    copy_attributes(source, destination, source.lstat())
-    return total
+            self.links[status.st_dev, status.st_ino] = target
+        return total
 
 
 def _copy_entry(source: Path, target: Path, status: os.stat_result, real: Path | None) -> int:
@@ -98,9 +111,10 @@ def _copy_entry(source: Path, target: Path, status: os.stat_result, real: Path |
     return 0
 
 
-def copy_attributes(source: Path, target: Path, status: os.stat_result) -> None:
-    """Give *target* the owner, mode, extended attributes and times of *source*. Raises OSError."""
-    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+def copy_attributes(source: Path, target: Path, status: os.stat_result, *, owners: bool = True) -> None:
+    """Give *target* the owner (if *owners*), mode, extended attributes and times of *source*. Raises OSError."""
+    if owners:
+        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
         target.chmod(stat.S_IMODE(status.st_mode))
     for name in os.listxattr(source, follow_symlinks=False):

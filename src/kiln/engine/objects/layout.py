@@ -3,12 +3,14 @@
     <store>/
       CACHEDIR.TAG                        backup programs leave the directory out
       overlay-works.<boot id>             trees can be layers on this disk
+      cache.info                          the largest size of the store, if somebody has set one
       store.lock                          shared by every process that uses the store
       objects/<key>/                      complete objects; a name appears here by rename(2) only
           object.json                     `ObjectRecord`: key, base, layers from the bottom to the top
           layer/                          what this stage changed (an overlay layer), or with one layer the whole tree
           metadata.json                   what the stage reported about itself, if anything
           content-id                      the content id, once somebody has asked for it
+          size                            bytes on the disk, once somebody has measured it
       pending/<key>.<boot id>             objects that may not be on disk yet; after a crash of the machine (another
                                           boot id) they are dropped, so that commit need not wait for the disk
       working/<session>/                  one for each process

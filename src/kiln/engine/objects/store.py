@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal
 
+from kiln.engine.objects import eviction
 from kiln.engine.objects.clamp import clamp_times
 from kiln.engine.objects.content import tree_id
 from kiln.engine.objects.copying import copy_tree
@@ -76,10 +77,21 @@ class ObjectStore:
         """End the use of the store by this process."""
         self._session.close()
         self._held.close()
+        maximum = eviction.read_maximum(self.root)
+        if maximum is not None:
+            eviction.evict(self._layout, maximum)
         if self._background and (any(self._layout.trash.iterdir()) or any(self._layout.pending.iterdir())):
             from kiln.engine.objects.collect import start_collector  # noqa: PLC0415 - seldom needed, slow to load
 
             start_collector(self.root)
+
+    def set_maximum(self, maximum: int | None) -> None:
+        """Keep the store below *maximum* bytes from now on, in every process; None for no limit. Raises OSError."""
+        eviction.write_maximum(self.root, maximum)
+
+    def touch(self, key: str) -> None:
+        """Say that an object was used, so that it is evicted later than others."""
+        eviction.touch(self._layout, key)
 
     @property
     def files(self) -> Path:
@@ -230,8 +242,11 @@ class ObjectStore:
             files.write_atomic(remembered, f"{computed}\n".encode("ascii"))
         return computed
 
-    def export(self, ref: ObjectRef, destination: Path) -> int:
-        """Copy the files of a tree into *destination*; returns their bytes. Raises KilnError(ENGINE, "no-space")."""
+    def export(self, ref: ObjectRef, destination: Path, *, owners: bool = True) -> int:
+        """Copy the files of a tree into *destination*; returns their bytes. Raises KilnError(ENGINE, "no-space").
+
+        Without *owners*, everything belongs to whoever copies.
+        """
         top = self._layout.layer(ref.layers[-1]) if ref.layers else self._layout.empty
 
         def real(relative: str) -> Path | None:
@@ -240,7 +255,7 @@ class ObjectStore:
             return path if path.is_file() and not path.is_symlink() else None
 
         with self.mounted(ref) as tree:
-            return copy_tree(tree, destination, real=real)
+            return copy_tree(tree, destination, real=real, owners=owners)
 
     def directory(self, prefix: str) -> Path:
         """Return a new directory on the store's file system that goes away with this process."""

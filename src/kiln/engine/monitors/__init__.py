@@ -1,0 +1,1 @@
+"""osbuild's monitors: how the command line tells what happens, as text or as records for programs."""
