@@ -116,9 +116,8 @@ def test_inspect_prints_ids_and_needs_no_store(command, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-def hear_interrupts() -> None:
-    """Undo what a shell does to its background jobs, in which these tests may run: they inherit a deaf SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# A shell makes its background jobs deaf for SIGINT, and these tests may run in one.
+HEAR_INTERRUPTS = ("env", "--default-signal=INT")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -127,7 +126,7 @@ def test_a_killed_build_leaves_no_process_no_mount_and_a_whole_store(command, ma
     script = f"import subprocess; print('running', flush=True); subprocess.run(['sleep', '6{marker}'])"
     document = manifest(os=["open(tree + '/a', 'w').write('1')", script])
     argv = command(document, "--export", "os")
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, preexec_fn=hear_interrupts) as child:
+    with subprocess.Popen([*HEAR_INTERRUPTS, *argv], stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
             if line.startswith("running"):
                 break
