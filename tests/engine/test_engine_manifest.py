@@ -174,8 +174,8 @@ def test_loading_is_linear_in_the_number_of_references():
             best = min(best, time.process_time() - started)
         return best
 
-    # Quadratic work would make it 64 times as long.
-    assert seconds(16000) < 24 * max(seconds(2000), 0.0005)
+    # A ratio of one run, halfway between linear (8) and quadratic (64), so that a busy machine does not decide it.
+    assert seconds(16000) < 32 * max(seconds(2000), 0.0005)
 
 
 def test_five_hundred_broken_manifests_never_give_a_traceback(modules):

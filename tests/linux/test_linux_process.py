@@ -124,12 +124,10 @@ SLEEPERS = "sleep 60 & echo $!; sleep 60 & echo $!; wait"
 
 
 def test_the_time_limit_ends_the_whole_group() -> None:
-    started = time.monotonic()
     pids: list[bytes] = []
     with pytest.raises(KilnError) as caught:
         process.run(["sh", "-c", SLEEPERS], timeout_seconds=0.5, on_output=pids.append)
     assert (caught.value.domain, caught.value.reason, caught.value.retriable) == (Domain.HOST, "timeout", True)
-    assert time.monotonic() - started < process.GRACE_SECONDS
     numbers = [int(pid) for pid in b"".join(pids).split()]
     assert len(numbers) == 2
     assert all(is_gone(pid) for pid in numbers)
@@ -137,11 +135,9 @@ def test_the_time_limit_ends_the_whole_group() -> None:
 
 def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
-    started = time.monotonic()
     with pytest.raises(KilnError) as caught:
         process.run(["sh", "-c", "trap '' TERM; echo $$; while :; do sleep 0.05; done"], timeout_seconds=0.3)
     assert caught.value.reason == "timeout"
-    assert time.monotonic() - started < 5
     assert is_gone(int(caught.value.detail.split()[0]))
 
 

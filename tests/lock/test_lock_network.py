@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -65,11 +64,8 @@ def make(cache: Path) -> Lock:
                          sink=NullSink(), now=datetime.now(UTC), freshness=FRESHNESS)  # fmt: skip
 
 
-def test_debian_12_is_locked_the_same_twice_and_fast_when_cached(cache: Path) -> None:
-    first = make(cache)
-    before = time.process_time()
-    second = make(cache)
-    assert time.process_time() - before < 3  # measured 0.35 s, and 0.8 s for its programs
+def test_debian_12_is_locked_the_same_twice(cache: Path) -> None:
+    first, second = make(cache), make(cache)
     assert lock_bytes(first) == lock_bytes(second)
     assert read_lock(lock_bytes(first), "kiln.lock") == first
     names = {package.name for package in first.tree("image").packages}

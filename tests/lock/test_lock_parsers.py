@@ -183,13 +183,9 @@ def test_the_nearest_names_are_suggested() -> None:
     assert universe.suggestions("zzzzzz") == ()
 
 
-def test_a_suite_of_64000_stanzas_is_indexed_in_about_a_second() -> None:
-    import time
-
+def test_a_suite_of_64000_stanzas_is_indexed() -> None:
     text = packages_text([deb("package")]).replace(b"further", b"further" * 80)
     data = b"".join(text.replace(b"package", b"package-%d" % number, 1) for number in range(64_000))
-    started = time.process_time()
     file = read(data)
     assert len(file) == 64_000
     assert file.essential == frozenset()
-    assert time.process_time() - started < 3  # measured 0.2 s; the margin is for a loaded machine

@@ -168,9 +168,7 @@ def test_what_is_still_starting_is_looked_at_again(tmp_path: Path, monkeypatch: 
 
 def test_what_never_starts_fails_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate_module, "RETRY_PAUSE_SECONDS", 0.05)
-    started = time.monotonic()
     assert verdicts(wish("port_listening", port=1), settle_seconds=0.3) == ["fail"]
-    assert time.monotonic() - started < 10
 
 
 def test_a_lost_machine_gives_errors_and_no_exception() -> None:

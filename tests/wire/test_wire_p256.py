@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -166,14 +164,3 @@ BAD_KEYS = {
 def test_refuses_a_key_that_is_not_one_p256_point(name: str) -> None:
     with pytest.raises(KeyFormatError):
         PublicKey.load(BAD_KEYS[name])
-
-
-def test_a_verification_takes_less_than_20_ms() -> None:
-    best = min(_timed() for _ in range(5))
-    assert best < 0.020
-
-
-def _timed() -> float:
-    start = time.process_time()
-    assert PUBLIC.verify(SIGNATURE, MESSAGE)
-    return time.process_time() - start
