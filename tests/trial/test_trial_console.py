@@ -16,7 +16,7 @@ from kiln.errors import KilnError
 from kiln.events.model import NullSink
 from kiln.trial import console as console_module
 from kiln.trial.account import TestAccount
-from kiln.trial.boot_watch import boot_failure, has_login_prompt, last_lines, plain
+from kiln.trial.boot_watch import boot_failure, has_login_prompt, in_kernel, last_lines, plain
 from kiln.trial.console import ConsoleSession, decode_lines
 from kiln.trial.serial import SerialConsole
 
@@ -122,3 +122,14 @@ def test_terminal_escapes_are_removed() -> None:
 
 def test_last_lines_skip_empty_ones() -> None:
     assert last_lines("a\n\n\nb\n \nc\n", 2) == "b\nc"
+
+
+KERNEL = "[    0.000000] Linux version 6.1.0\n[    1.269979] IP idents hash table entries: 32768\n"
+
+
+def test_a_console_is_in_the_kernel_from_its_first_line_until_a_program_speaks() -> None:
+    assert in_kernel(KERNEL)
+    assert not in_kernel("")
+    assert not in_kernel("No bootable device.\n")
+    assert not in_kernel(KERNEL + "[    2.1] Run /init as init process\n")
+    assert not in_kernel(KERNEL + "[    4.0] systemd[1]: Started ssh.service.\n")

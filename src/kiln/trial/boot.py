@@ -11,7 +11,7 @@ from typing import Final
 from kiln.errors import Domain, KilnError
 from kiln.events.model import Notice, Progress, Sink
 from kiln.trial.account import TestAccount
-from kiln.trial.boot_watch import boot_failure, has_login_prompt, last_lines
+from kiln.trial.boot_watch import boot_failure, has_login_prompt, in_kernel, last_lines
 from kiln.trial.console import ConsoleSession
 from kiln.trial.evaluate import STEP
 from kiln.trial.qemu import RunningMachine
@@ -22,6 +22,9 @@ POLL_SECONDS: Final = 0.25
 BANNER_POLL_SECONDS: Final = 1.0
 SSH_GRACE_SECONDS: Final = 90.0
 """After the console's login prompt. A first boot makes host keys, which takes an emulated processor half a minute."""
+STILL_SECONDS: Final = 60.0
+"""A kernel that starts speaks many times a second, emulated too; its longest pause, unpacking the initial RAM disk,
+takes an emulated processor some 10 s."""
 
 
 class Boot:
@@ -36,6 +39,8 @@ class Boot:
         self._power_on = power_on
         self._limit_seconds = limit_seconds
         self._told = -1
+        self._heard = ""
+        self._heard_at = power_on
 
     @property
     def console(self) -> str:
@@ -43,7 +48,7 @@ class Boot:
         return self.machine.serial.text() if self.machine.serial is not None else ""
 
     def check(self) -> None:
-        """Raise KilnError(TRIAL) "boot-failed" or "boot-timeout" if there is nothing left to wait for."""
+        """Raise KilnError(TRIAL) "boot-failed", "boot-stalled" or "boot-timeout" if there is nothing to wait for."""
         console = self.console
         failure = boot_failure(console)
         if failure is not None:
@@ -52,6 +57,12 @@ class Boot:
             hint = "it restarted or switched itself off; a kernel that panics before it can speak does that"
             raise _boot_error("boot-failed", "the machine ended during its boot", console, hint)
         now = time.monotonic()
+        if console != self._heard:
+            self._heard, self._heard_at = console, now
+        if now - self._heard_at > STILL_SECONDS and in_kernel(console):
+            hint = "an emulator that lost an interrupt looks like this, and so does a driver that waits for its device"
+            message = f"the kernel has said nothing for {STILL_SECONDS:g} s, and no program of the image has run yet"
+            raise _boot_error("boot-stalled", message, console, hint)
         if now > self.deadline:
             hint = "is there a kernel console on ttyS0, a getty or an SSH server, and systemd 252 or later?"
             raise _boot_error("boot-timeout", f"no login within {self._limit_seconds:g} s of power on", console, hint)

@@ -71,6 +71,11 @@ def boot_failure(console: str) -> BootFailure | None:
     return min(found, key=lambda item: item[0])[1] if found else None
 
 
+def in_kernel(console: str) -> bool:
+    """Whether a kernel has begun to start, and neither the initial RAM disk nor systemd has spoken yet."""
+    return "Linux version" in console and "Run /init" not in console and "systemd[1]" not in console
+
+
 def has_login_prompt(console: str) -> bool:
     """Whether a getty asked for a name; kernel messages may follow on the same line."""
     return _LOGIN.search(console) is not None

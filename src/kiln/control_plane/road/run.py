@@ -271,22 +271,6 @@ class _Making:
         return report
 
     def _trial(self, disk: Artifact) -> TestReport:
-        """Test the image; once more if the emulated machine stood still before any program of the image ran.
-
-        Seen about once in 25 boots under TCG (QEMU 7.2, two processors). An image that cannot boot fails both times.
-        """
-        try:
-            return self._boot_and_check(disk)
-        except KilnError as error:
-            serial_log = self.directory / layout.EVIDENCE / "serial.log"
-            if error.reason != "boot-timeout" or not stood_still(serial_log.read_bytes()):
-                raise
-            self.road.sink.emit(
-                Notice("warning", "the machine stood still inside the kernel; it was started once more")
-            )
-            return self._boot_and_check(disk)
-
-    def _boot_and_check(self, disk: Artifact) -> TestReport:
         from kiln.trial.run import run_trial  # noqa: PLC0415
 
         installed = {package.name for package in self.lock.tree("image").packages}
@@ -337,11 +321,6 @@ class _Making:
                 self.ledger.finish("attest", inputs, proof.files, notes)
             running.summary = f"verification {notes['verificationId']}, record {notes['recordId'][:12]}"
         return notes
-
-
-def stood_still(serial_log: bytes) -> bool:
-    """Whether a kernel had begun to start, but neither the initial RAM disk nor systemd ever spoke."""
-    return b"Linux version" in serial_log and b"Run /init" not in serial_log and b"systemd[1]" not in serial_log
 
 
 def _failed(report: TestReport, directory: Path) -> KilnError:
