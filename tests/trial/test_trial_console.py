@@ -20,6 +20,7 @@ from kiln.trial.boot_watch import boot_failure, has_login_prompt, in_kernel, las
 from kiln.trial.console import ConsoleSession, decode_lines
 from kiln.trial.serial import SerialConsole
 
+PATIENT = 120.0  # seconds
 KERNEL = b'[   12.345678] audit: type=1400 audit(1.2:3): apparmor="STATUS"\n'
 
 
@@ -33,11 +34,11 @@ def test_a_command_gives_status_and_both_streams_byte_for_byte(tmp_path: Path) -
     user = make_account(tmp_path)
     with login_on_terminal("kiln-test", "secret", str(tmp_path)) as end, SerialConsole(end, NullSink()) as serial:
         session = ConsoleSession(serial, user)
-        session.log_in(timeout_seconds=20)
-        result = session.run("printf 'a\\000b\\377'; echo 'it is' \"$HOME\" >&2; exit 7", timeout_seconds=10)
+        session.log_in(timeout_seconds=PATIENT)
+        result = session.run("printf 'a\\000b\\377'; echo 'it is' \"$HOME\" >&2; exit 7", timeout_seconds=PATIENT)
         assert (result.status, result.stdout) == (7, b"a\x00b\xff")
         assert result.stderr.startswith(b"it is ")
-        assert session.run("cat; echo end", timeout_seconds=10).stdout == b"end\n"  # standard input is empty
+        assert session.run("cat; echo end", timeout_seconds=PATIENT).stdout == b"end\n"  # standard input is empty
         assert session.run("sleep 30", timeout_seconds=1).timed_out
         assert not list(tmp_path.glob("*.in"))[1:]
 
@@ -49,9 +50,9 @@ def test_kernel_messages_in_the_middle_of_an_answer_do_no_harm(tmp_path: Path) -
         SerialConsole(end, NullSink()) as serial,
     ):
         session = ConsoleSession(serial, user)
-        session.log_in(timeout_seconds=20)
+        session.log_in(timeout_seconds=PATIENT)
         long_script = "# " + "x" * 20_000 + "\nseq 1 5000"
-        result = session.run(long_script, timeout_seconds=20)
+        result = session.run(long_script, timeout_seconds=PATIENT)
         assert result.stdout == "".join(f"{n}\n" for n in range(1, 5001)).encode()
 
 
@@ -63,7 +64,7 @@ def test_a_wrong_password_is_a_refused_login_and_not_an_endless_wait(
     user = make_account(tmp_path)
     with login_on_terminal("kiln-test", "other", str(tmp_path)) as end, SerialConsole(end, NullSink()) as serial:
         with pytest.raises(KilnError) as caught:
-            ConsoleSession(serial, user).log_in(timeout_seconds=10)
+            ConsoleSession(serial, user).log_in(timeout_seconds=PATIENT)
         assert caught.value.reason == "login-refused"
 
 
@@ -124,12 +125,12 @@ def test_last_lines_skip_empty_ones() -> None:
     assert last_lines("a\n\n\nb\n \nc\n", 2) == "b\nc"
 
 
-KERNEL = "[    0.000000] Linux version 6.1.0\n[    1.269979] IP idents hash table entries: 32768\n"
+BOOTING = "[    0.000000] Linux version 6.1.0\n[    1.269979] IP idents hash table entries: 32768\n"
 
 
 def test_a_console_is_in_the_kernel_from_its_first_line_until_a_program_speaks() -> None:
-    assert in_kernel(KERNEL)
+    assert in_kernel(BOOTING)
     assert not in_kernel("")
     assert not in_kernel("No bootable device.\n")
-    assert not in_kernel(KERNEL + "[    2.1] Run /init as init process\n")
-    assert not in_kernel(KERNEL + "[    4.0] systemd[1]: Started ssh.service.\n")
+    assert not in_kernel(BOOTING + "[    2.1] Run /init as init process\n")
+    assert not in_kernel(BOOTING + "[    4.0] systemd[1]: Started ssh.service.\n")
