@@ -164,7 +164,7 @@ def test_processes_that_need_the_key_at_once_get_the_same_one(keys: Path) -> Non
         subprocess.Popen([sys.executable, "-c", _OPENER, str(keys)], stdout=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
-    hints = {process.communicate(timeout=60)[0].strip() for process in running}
+    hints = {process.communicate(timeout=600)[0].strip() for process in running}
     assert hints == {open_signer(keys).public_key.hint}
 
 

@@ -50,7 +50,7 @@ def test_the_commands_for_openssl_and_jq_work(tmp_path: Path, monkeypatch: pytes
     script = "\n".join(lines[lines.index("bundle=attestations/provenance.sigstore.json") :])
     script = script.partition("unsquashfs")[0].replace("/tmp/", f"{tmp_path}/")
     done = subprocess.run(
-        ["bash", "-euc", script], cwd=tmp_path / "box", capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-euc", script], cwd=tmp_path / "box", capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "Verified OK" in done.stdout

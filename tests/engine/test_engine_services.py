@@ -90,7 +90,7 @@ def bound_loops():
 def no_loop_is_left(tmp_path):
     """Other tests use loop devices, too; only those over files of this test count."""
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 600
     while any(str(tmp_path) in path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")):
         assert time.monotonic() < deadline, "a loop device is left"
         time.sleep(0.05)

@@ -340,7 +340,7 @@ def test_a_full_disk_is_an_error_with_a_hint_and_the_store_stays_whole(tmp_path)
 def test_the_collector_empties_the_trash_after_the_process_has_gone(tmp_path):
     with ObjectStore(tmp_path / "s") as store:
         make(store, KEYS[0], lambda tree: (tree / "x").touch())
-    deadline = time.monotonic() + 120  # it has the lowest priority, and waits for the disk
+    deadline = time.monotonic() + 900  # it has the lowest priority, and waits for the disk
     while any((tmp_path / "s/trash").iterdir()) or any((tmp_path / "s/pending").iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.05)

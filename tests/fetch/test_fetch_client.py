@@ -340,11 +340,11 @@ def test_the_first_failure_ends_the_others_and_keeps_what_is_whole(
         handler.end_headers()
         handler.wfile.write(DATA[:100_000])
         started.set()
-        release.wait(10)
+        release.wait(600)
         handler.wfile.write(DATA[100_000:])
 
     def fail(handler: Handler) -> None:
-        started.wait(10)
+        started.wait(600)
         threading.Timer(0.2, release.set).start()
         handler.reply(404)
 

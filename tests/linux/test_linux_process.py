@@ -17,7 +17,7 @@ from kiln.errors import Domain, KilnError
 from kiln.linux import process
 
 
-def is_gone(pid: int, within_seconds: float = 5.0) -> bool:
+def is_gone(pid: int, within_seconds: float = 600.0) -> bool:
     """Whether no such process runs (a zombie that waits for init counts as gone)."""
     deadline = time.monotonic() + within_seconds
     while time.monotonic() < deadline:
@@ -94,13 +94,13 @@ def test_programs_of_sbin_are_found_and_those_of_the_current_directory_are_not(
 
 def test_much_input_and_much_output_do_not_wait_for_each_other() -> None:
     data = bytes(range(256)) * 20_000
-    done = process.run(["sh", "-c", "cat; head -c 1000000 /dev/zero >&2"], stdin=data, timeout_seconds=20)
+    done = process.run(["sh", "-c", "cat; head -c 1000000 /dev/zero >&2"], stdin=data, timeout_seconds=600)
     assert done.stdout == data
     assert len(done.stderr) == 1_000_000
 
 
 def test_a_program_that_does_not_read_its_input_is_no_error() -> None:
-    assert process.run(["true"], stdin=bytes(1_000_000), timeout_seconds=20).status == 0
+    assert process.run(["true"], stdin=bytes(1_000_000), timeout_seconds=600).status == 0
 
 
 @settings(max_examples=20, deadline=None)

@@ -163,7 +163,7 @@ with Records(Path(sys.argv[1])) as records:
 def test_processes_that_append_at_once_make_one_chain(tmp_path: Path) -> None:
     state, here = tmp_path / "state", str(Path(__file__).parent)
     running = [subprocess.Popen([sys.executable, "-c", _APPENDER, str(state), here, str(one)]) for one in range(3)]
-    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert [process.wait(600) for process in running] == [0, 0, 0]
     with Records(state) as records:
         assert records.verify_chain() == ()
         assert len(records.recent()) == 45
