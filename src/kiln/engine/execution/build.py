@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from kiln.engine.execution.inputs import NATIVE_INPUTS
+from kiln.engine.execution.local import BubblewrapLauncher, LocalRunner
 from kiln.engine.execution.model import StageFailedError, StageRun
 from kiln.engine.execution.runners import runner_program
-from kiln.engine.execution.stage import CancelledError, StageContext, StageWork, run_stage
+from kiln.engine.execution.stage import run_stage
 from kiln.engine.execution.trees import Trees
+from kiln.engine.execution.work import CancelledError, StageContext, StageRunner, StageWork
 from kiln.engine.graph.needed import Job
 from kiln.engine.graph.scheduler import Scheduler, Task
 from kiln.engine.manifest.model import Pipeline, Plan
@@ -37,7 +39,7 @@ class _Program:
 
 @dataclass(slots=True)
 class Build:
-    """Runs *jobs* with *capacity* tokens. *runs* has what was run, by pipeline and index."""
+    """Runs *jobs* with *capacity* tokens, each on *runner*. *runs* has what was run, by pipeline and index."""
 
     plan: Plan
     modules: Modules
@@ -45,6 +47,7 @@ class Build:
     jobs: Sequence[Job]
     capacity: int
     context: StageContext
+    runner: StageRunner = field(default_factory=lambda: LocalRunner(BubblewrapLauncher()))
     runs: dict[tuple[str, int], StageRun] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -125,7 +128,7 @@ class Build:
             sink.emit(StageStarted(name, stage.type, stage.id, job.index + 1, len(job.pipeline.stages)))
             success = False
             try:
-                _, run = run_stage(self._work(job, key, program), self.context)
+                _, run = run_stage(self._work(job, key, program), self.context, self.runner)
                 success = True
                 self.context.observer.stage_finished(run, None, success=True)
             except StageFailedError as error:

@@ -123,7 +123,7 @@ class Engine:
         # What a cached build does not need is not loaded for it.
         from kiln.engine.execution.build import Build  # noqa: PLC0415
         from kiln.engine.execution.cancel import Cancel  # noqa: PLC0415
-        from kiln.engine.execution.stage import StageContext  # noqa: PLC0415
+        from kiln.engine.execution.work import StageContext  # noqa: PLC0415
 
         with Cancel() as cancel:
             context = StageContext(
