@@ -42,11 +42,11 @@ def listing(root: Path) -> Iterator[list[object]]:
     """Yield the entries of the canonical listing."""
     seen: dict[tuple[int, int], str] = {}
     yield _entry(str(root), ".", seen)
-    for path in _paths(f"{root}/", ""):
+    for path in paths(f"{root}/", ""):
         yield _entry(f"{root}/{path}", path, seen)
 
 
-def _paths(base: str, prefix: str) -> Iterator[str]:
+def paths(base: str, prefix: str) -> Iterator[str]:
     """Yield relative paths, each directory before what is in it, the names of a directory sorted by their bytes."""
     with os.scandir(base + prefix) as entries:
         found = sorted((os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries)
@@ -54,7 +54,7 @@ def _paths(base: str, prefix: str) -> Iterator[str]:
         path = prefix + os.fsdecode(name)
         yield path
         if is_directory:
-            yield from _paths(base, f"{path}/")
+            yield from paths(base, f"{path}/")
 
 
 def _entry(full: str, path: str, seen: dict[tuple[int, int], str]) -> list[object]:
