@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -208,7 +205,7 @@ def test_the_first_of_two_equal_commits_wins(either):
 
 
 def test_objects_that_never_reached_the_disk_are_dropped_after_a_crash_of_the_machine(tmp_path, monkeypatch):
-    import kiln.engine.objects.store as module
+    import kiln.engine.objects.session as module
 
     with ObjectStore(tmp_path / "s", background=False) as store:
         make(store, KEYS[0], lambda tree: (tree / "a").touch())
@@ -219,62 +216,6 @@ def test_objects_that_never_reached_the_disk_are_dropped_after_a_crash_of_the_ma
     with ObjectStore(tmp_path / "s", background=False) as store:
         assert store.lookup(KEYS[0]) is not None
         assert store.lookup(KEYS[1]) is None
-
-
-CHILD = """
-import os, signal, sys
-from pathlib import Path
-from kiln.engine.objects.store import ObjectStore
-from kiln.engine.objects.model import EMPTY
-root, point, first, second = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-armed = []
-def trace(name):
-    if armed and name == point:
-        os.kill(os.getpid(), signal.SIGKILL)
-store = ObjectStore(root, background=False, trace=trace)
-def make(key, base):
-    working = store.begin(key, base)
-    for n in range(20):
-        (working.tree / f"{key[-2:]}-{n}").write_text(key * 100)
-    (working.tree / "shared").write_text(key)
-    return store.commit(working, source_epoch=1000, metadata={"k": key})
-base = store.lookup(first) or make(first, EMPTY)
-armed.append(1)
-make(second, base)
-if point == "end":
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-POINTS = [
-    *("commit:layer-done", "commit:before-pending", "commit:before-rename", "commit:after-rename"),
-    *("discard:after-rename", "end"),
-]
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_a_kill_at_any_point_leaves_no_half_object(tmp_path, point):
-    root = tmp_path / "store"
-    killed = subprocess.run([sys.executable, "-c", CHILD, str(root), point, KEYS[0], KEYS[1]], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    with ObjectStore(root, background=False) as store:
-        assert mounts.mounted_below(root) == []
-        assert store.lookup(KEYS[0]) is not None
-        visible = store.lookup(KEYS[1])
-        assert (visible is not None) == (point in ("commit:after-rename", "discard:after-rename", "end"))
-        store.gc()
-        assert list((root / "trash").iterdir()) == []
-        assert list((root / "working").iterdir()) == []
-        if visible is None:
-
-            def change(tree):
-                for n in range(20):
-                    (tree / f"{KEYS[1][-2:]}-{n}").write_text(KEYS[1] * 100)
-                (tree / "shared").write_text(KEYS[1])
-
-            visible = make(store, KEYS[1], change, store.lookup(KEYS[0]), source_epoch=1000, metadata={"k": KEYS[1]})
-        with store.mounted(visible) as tree:
-            assert len(list(tree.iterdir())) == 41
-            assert (tree / "shared").read_text() == KEYS[1]
-        assert store.metadata(KEYS[1]) == {"k": KEYS[1]}
 
 
 def test_a_living_process_keeps_its_working_trees(tmp_path):
@@ -406,3 +347,86 @@ def test_the_content_id_sees_every_property(tmp_path):
     assert len(set(ids.values())) == len(changes)
     base(tmp_path / "again")
     assert tree_id(tmp_path / "again") == ids["same"]
+
+
+def test_a_tree_with_immutable_files_can_be_stored_and_thrown_away(either, tmp_path):
+    import subprocess
+
+    def protect(tree):
+        (tree / "deployment").mkdir()
+        (tree / "deployment/file").touch()
+        subprocess.run(["chattr", "+i", tree / "deployment"], check=True, capture_output=True)
+
+    try:
+        first = make(either, KEYS[0], protect, source_epoch=1000)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"this file system has no immutable files: {error.stderr}")
+    second = make(either, KEYS[1], lambda tree: (tree / "beside").touch(), first, source_epoch=1000)
+    with either.mounted(second) as tree:
+        assert (tree / "deployment").stat().st_mtime == 1000
+        assert (tree / "deployment/file").exists()
+    either.throw_away(Layout(either.root).object(first.key))
+    either.gc()
+    assert list((either.root / "trash").iterdir()) == []
+
+
+def test_a_single_layer_shows_no_marks_of_an_overlay(store):
+    ref = make(store, KEYS[0], lambda tree: (tree / "d/e").mkdir(parents=True))
+    layer = Layout(store.root).layer(ref.key)
+    assert not any(os.listxattr(path) for path in (layer, *layer.rglob("*")))
+
+
+def big(store, key, base=EMPTY):
+    return make(store, key, lambda tree: (tree / key[-3:]).write_bytes(b"x" * 1_000_000), base)
+
+
+def present(store):
+    return {path.name for path in (store.root / "objects").iterdir()}
+
+
+def test_the_maximum_size_holds_while_a_run_goes_on(tmp_path):
+    with ObjectStore(tmp_path / "s", background=False) as earlier:
+        for key in KEYS[:4]:
+            big(earlier, key)
+    with ObjectStore(tmp_path / "s", background=False) as store:
+        assert present(store) == set(KEYS[:4])
+        store.set_maximum(3_500_000)
+        used = store.lookup(KEYS[0])  # oldest of all, but this run stands on it
+        mine = big(store, KEYS[10], used)
+        deadline = time.monotonic() + 120
+        while len(present(store)) > 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert present(store) == {KEYS[0], KEYS[3], KEYS[10]}
+        with store.mounted(mine) as tree:
+            assert len(list(tree.iterdir())) == 2
+
+
+def test_nothing_that_a_living_process_uses_is_evicted_by_another(tmp_path):
+    with ObjectStore(tmp_path / "s", background=False) as one:
+        chain = EMPTY
+        for key in KEYS[:3]:
+            chain = big(one, key, chain)
+        with ObjectStore(tmp_path / "s", background=False) as two:
+            two.set_maximum(0)
+            big(two, KEYS[5])
+        assert present(one) == set(KEYS[:3])
+        with one.mounted(chain) as tree:
+            assert len(list(tree.iterdir())) == 3
+    assert list((tmp_path / "s/objects").iterdir()) == []
+
+
+def test_what_is_not_used_for_longest_goes_first_and_what_others_stand_on_stays(tmp_path):
+    from kiln.engine.objects.eviction import Stored, choose
+
+    def stored(*entries):
+        return {key: Stored(key, (*layers, key), used) for key, layers, used in entries}
+
+    objects = stored(("a", (), 1), ("b", ("a",), 5), ("c", (), 2), ("d", (), 3))
+    sizes = dict.fromkeys(objects, 10)
+    assert choose(objects, sizes, frozenset(), 40) == ()
+    assert choose(objects, sizes, frozenset(), 30) == ("c",)
+    assert choose(objects, sizes, frozenset(), 10) == ("c", "d", "b")
+    assert choose(objects, sizes, frozenset(), 0) == ("c", "d", "b", "a")
+    assert choose(objects, sizes, frozenset({"b", "gone"}), 0) == ("c", "d")
+    assert choose(objects, sizes, frozenset({"a"}), 0) == ("c", "d", "b")

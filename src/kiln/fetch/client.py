@@ -27,6 +27,7 @@ from kiln.errors import Domain, ExitStatus, KilnError, disk_full
 from kiln.events.model import Progress, Sink
 from kiln.fetch.mirrors import Mirrors
 from kiln.fetch.model import Download
+from kiln.linux import faults
 from kiln_wire.digest import Digest
 
 PARALLEL_DOWNLOADS: Final = 8
@@ -124,11 +125,14 @@ class Fetcher:
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("w+b") as file:
+                faults.point("download:opened")
                 arrival = _Arrival(download, file, meter, stop)
                 self._try_all(download.mirror, download.url_path, lambda url: arrival.fetch(self._client, url))
                 file.flush()
                 os.fsync(file.fileno())
+            faults.point("download:complete")
             temporary.replace(destination)
+            faults.point("download:renamed")
             meter.file_done(download)
         except OSError as error:
             if error.errno in (ENOSPC, EDQUOT):
@@ -216,6 +220,7 @@ class _Arrival:
                 if self.download.size_bytes is not None and received > self.download.size_bytes:
                     self._wrong("wrong-size", f"more than the {self.download.size_bytes} bytes that its index promises")
                 self.file.write(piece)
+                faults.point("download:piece")
                 self.meter.add(len(piece), self.download)
         if self.download.size_bytes is not None and received != self.download.size_bytes:
             self._wrong("wrong-size", f"{received} bytes instead of {self.download.size_bytes}")

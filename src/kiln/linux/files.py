@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kiln.errors import Domain, ExitStatus, KilnError, disk_full
+from kiln.linux import faults
 
 
 @contextmanager
@@ -23,11 +24,14 @@ def atomic_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
+            faults.point("write:opened")
             os.fchmod(descriptor, mode)  # the umask must not decide who reads a key or an image
             yield file
             file.flush()
             os.fsync(descriptor)
+        faults.point("write:written")
         temporary.replace(path)
+        faults.point("write:renamed")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise disk_full(path, Domain.STORE) from error

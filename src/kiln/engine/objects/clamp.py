@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from kiln.linux.removal import unprotected
+
 NANOSECONDS: Final = 1_000_000_000
 
 
@@ -22,10 +24,18 @@ def _clamp(directory: str, limit: int) -> int:
             if entry.is_dir(follow_symlinks=False):
                 count += _clamp(entry.path, limit)
             elif entry.stat(follow_symlinks=False).st_mtime_ns > limit:
-                os.utime(entry.path, ns=(limit, limit), follow_symlinks=False)
+                _set(entry.path, limit)
                 count += 1
     # After its entries, because nothing that happens in a directory may change it again.
     if os.lstat(directory).st_mtime_ns > limit:
-        os.utime(directory, ns=(limit, limit))
+        _set(directory, limit)
         count += 1
     return count
+
+
+def _set(path: str, limit: int) -> None:
+    try:
+        os.utime(path, ns=(limit, limit), follow_symlinks=False)
+    except PermissionError:  # an immutable file, such as the root of an OSTree deployment
+        with unprotected(path):
+            os.utime(path, ns=(limit, limit), follow_symlinks=False)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import kiln
 from kiln.engine.objects.layout import Layout
 from kiln.errors import KilnError
-from kiln.linux import locks, mounts, process
+from kiln.linux import faults, locks, mounts, process, removal
 
 
 def collect(root: Path) -> int:
@@ -25,13 +23,14 @@ def collect(root: Path) -> int:
             marks = list(layout.pending.iterdir())
             if marks:
                 mounts.sync_file_system(layout.objects)
+                faults.point("collect:synced")
                 for mark in marks:
                     mark.unlink(missing_ok=True)
+                    faults.point("collect:unmarked")
             count = 0
             for path in list(layout.trash.iterdir()):
-                shutil.rmtree(path, ignore_errors=True)
-                with suppress(OSError):
-                    path.unlink()
+                faults.point("collect:deleting")
+                removal.delete_tree(path)
                 count += 1
             return count
     except KilnError as error:

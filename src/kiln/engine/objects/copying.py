@@ -17,6 +17,7 @@ from typing import Final
 
 from kiln.engine.objects.content import OVERLAY_ATTRIBUTES
 from kiln.errors import Domain, disk_full
+from kiln.linux import faults
 
 FICLONE: Final = 0x40049409
 """ioctl(2) that shares the blocks of a file (include/uapi/linux/fs.h)."""
@@ -90,9 +91,12 @@ class _Copy:
             if first is not None:
                 os.link(first, temporary, follow_symlinks=False)
             else:
+                faults.point("export:file-begun")
                 total = _copy_entry(path, temporary, status, self.real(relative))
                 copy_attributes(path, temporary, status, owners=self.owners)
+                faults.point("export:file-written")
             temporary.replace(target)
+            faults.point("export:file-renamed")
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()

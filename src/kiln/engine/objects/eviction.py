@@ -1,7 +1,7 @@
 """Keeping a store below a size: what was not used for longest goes first, and never what something else stands on.
 
-The size is remembered in `cache.info`, as osbuild does it. Nothing is evicted while another process uses the store; who
-closes it last does it.
+The size is remembered in `cache.info`, as osbuild does it. Objects that a living process uses stay, with their layers;
+so the size holds inside a run as far as that run does not need more itself, and afterwards in any case.
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ from __future__ import annotations
 import heapq
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from kiln.engine.objects.layout import Layout
-from kiln.engine.objects.session import throw_away
-from kiln.errors import KilnError
-from kiln.linux import files, locks
+from kiln.engine.objects.pins import pinned
+from kiln.engine.objects.session import clear_dead_sessions, throw_away
+from kiln.engine.objects.sizes import known_size, object_size
+from kiln.linux import faults, files
 
 INFO: Final = "cache.info"
 INFO_VERSION: Final = 1
 UNLIMITED: Final = "unlimited"
-SIZE: Final = "size"
-BLOCK_BYTES: Final = 512
-"""The unit of st_blocks."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class Stored:
+    """An object as eviction sees it; *used* is when, in seconds of the epoch."""
+
     key: str
     layers: tuple[str, ...]
     used: float
@@ -56,75 +57,62 @@ def touch(layout: Layout, key: str) -> None:
         os.utime(layout.object(key) / "object.json")
 
 
-def evict(layout: Layout, maximum: int) -> int:
-    """Throw objects away until the rest has at most *maximum* bytes; returns how many went. Raises OSError.
+def evict(layout: Layout, maximum: int, *, dry_run: bool = False) -> dict[str, int]:
+    """Throw objects away until the rest has at most *maximum* bytes; returns the sizes of those that went.
 
-    Does nothing while another process uses the store. The caller must not hold the store's lock itself.
+    With *dry_run* nothing goes. Raises OSError.
     """
-    try:
-        with locks.exclusive(layout.root / "store.lock", blocking=False):
-            return _evict(layout, maximum)
-    except KilnError as error:
-        if error.reason != "busy":
-            raise
-        return 0
+    clear_dead_sessions(layout)
+    if sum(object_size(layout, entry.key) for entry in stored_objects(layout)) <= maximum:
+        return {}
+    with pinned(layout) as pins:
+        stored = {entry.key: entry for entry in stored_objects(layout)}
+        # What was committed since the measuring counts the next time.
+        sizes = {key: known_size(layout, key) or 0 for key in stored}
+        going = choose(stored, sizes, pins, maximum)
+        if not dry_run:
+            for key in going:
+                faults.point("evict:chosen")
+                throw_away(layout, layout.object(key))
+                faults.point("evict:renamed")
+        return {key: sizes[key] for key in going}
 
 
-def _evict(layout: Layout, maximum: int) -> int:
-    stored = {entry.key: entry for entry in _stored(layout)}
-    sizes = {key: _size(layout, key) for key in stored}
+def choose(
+    stored: Mapping[str, Stored], sizes: Mapping[str, int], pins: frozenset[str], maximum: int
+) -> tuple[str, ...]:
+    """Return the keys that must go, in this order, so that at most *maximum* bytes stay, if *pins* allow that."""
     total = sum(sizes.values())
     users = dict.fromkeys(stored, 0)
     for entry in stored.values():
         for layer in entry.layers[:-1]:
             if layer in users:
                 users[layer] += 1
+    for key in pins & stored.keys():
+        users[key] += 1  # its layers have a user anyway: itself
     free = [(entry.used, key) for key, entry in stored.items() if users[key] == 0]
     heapq.heapify(free)
-    count = 0
+    going = []
     while total > maximum and free:
         _, key = heapq.heappop(free)
-        throw_away(layout, layout.object(key))
+        going.append(key)
         total -= sizes[key]
-        count += 1
         for layer in stored[key].layers[:-1]:
             if layer in users:
                 users[layer] -= 1
                 if users[layer] == 0:
                     heapq.heappush(free, (stored[layer].used, layer))
-    return count
+    return tuple(going)
 
 
-def _stored(layout: Layout) -> list[_Stored]:
+def stored_objects(layout: Layout) -> list[Stored]:
+    """Return the objects whose record can be read."""
     found = []
     for path in layout.objects.iterdir():
         record = path / "object.json"
         try:
             layers = tuple(json.loads(record.read_bytes())["layers"])
-            found.append(_Stored(path.name, layers, record.stat().st_mtime))
+            found.append(Stored(path.name, layers, record.stat().st_mtime))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
-
-
-def _size(layout: Layout, key: str) -> int:
-    """Return the bytes that an object takes on the disk, measured once."""
-    remembered = layout.object(key) / SIZE
-    with suppress(OSError, ValueError):
-        return int(remembered.read_text(encoding="ascii"))
-    size = _measure(layout.object(key))
-    with suppress(OSError):
-        remembered.write_text(str(size), encoding="ascii")
-    return size
-
-
-def _measure(directory: Path) -> int:
-    total = 0
-    todo = [str(directory)]
-    while todo:
-        with os.scandir(todo.pop()) as entries:
-            for entry in entries:
-                total += entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(entry.path)
-    return total

@@ -15,11 +15,14 @@
                                           boot id) they are dropped, so that commit need not wait for the disk
       working/<session>/                  one for each process
           lock                            held as long as the process lives; whoever gets it may clear the directory
+          pins/<key>                      objects that the process uses: they and their layers are not evicted
           <n>/{object/layer,work,tree,var}  trees that are being made
           view-<n>/                       mount points for reading
+      pins.lock                           shared while a pin is made, held alone while objects are evicted
       working.lock                        held while a session is made or a dead one is taken away
       locks/<3 digits of the key>         who holds it builds the object
       trash/                              renamed here in O(1), deleted later by a process of low priority
+      quarantine/                         objects and sources that `kiln store fsck` found damaged, to be looked at
       collector.lock                      held by that process
       empty/                              the bottom of every stack of layers
       validated/<digest>                  manifests that their schemas have accepted
@@ -68,6 +71,11 @@ class Layout:
     def trash(self) -> Path:
         """What is to be deleted."""
         return self.root / "trash"
+
+    @property
+    def quarantine(self) -> Path:
+        """What was found damaged."""
+        return self.root / "quarantine"
 
     @property
     def empty(self) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-RECORD_VERSION: Final = 1
+RECORD_VERSION: Final = 2
+"""2: an object of one layer is the whole tree as it is, without marks of an overlay."""
 
 Backend = Literal["overlay", "copy"]
 """How trees are kept: as layers over each other, or each one whole (where the kernel allows no overlay)."""

@@ -8,6 +8,7 @@ import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from kiln.engine.objects import pins
 from kiln.engine.objects.layout import Layout
 from kiln.errors import KilnError
 from kiln.linux import locks, mounts
@@ -24,13 +25,18 @@ class Session:
         self._held = ExitStack()
         self._guard = threading.Lock()
         self._path: Path | None = None
+        self._pinned: set[str] = set()
+
+    def pin(self, key: str) -> None:
+        """Keep the object of *key* from being evicted until the session ends. Raises OSError."""
+        if key in self._pinned:
+            return
+        pins.pin(self._layout, self._own(), key)
+        self._pinned.add(key)
 
     def directory(self, prefix: str) -> Path:
         """Return a new, empty directory that goes away with the session. Raises OSError."""
-        with self._guard:
-            if self._path is None:
-                self._path = self._make()
-        path = self._path / f"{prefix}{next(self._numbers)}"
+        path = self._own() / f"{prefix}{next(self._numbers)}"
         path.mkdir()
         return path
 
@@ -39,10 +45,20 @@ class Session:
         if self._path is not None:
             path, self._path = self._path, None
             with suppress(OSError):
+                if self._pinned:
+                    for key in self._pinned:
+                        (path / pins.PINS / key).unlink()
+                    (path / pins.PINS).rmdir()
                 (path / _LOCK).unlink()
                 path.rmdir()
             throw_away(self._layout, path)
         self._held.close()
+
+    def _own(self) -> Path:
+        with self._guard:
+            if self._path is None:
+                self._path = self._make()
+            return self._path
 
     def _make(self) -> Path:
         path = self._layout.working / os.urandom(8).hex()
@@ -69,6 +85,16 @@ def clear_dead_sessions(layout: Layout) -> int:
                 if error.reason != "busy":
                     raise
     return count
+
+
+def drop_unwritten(layout: Layout) -> None:
+    """Drop objects of an earlier boot of the machine that were never known to be on disk. Raises OSError."""
+    boot = boot_id()
+    for mark in list(layout.pending.iterdir()):
+        key, _, written = mark.name.partition(".")
+        if written != boot:
+            throw_away(layout, layout.object(key))
+            mark.unlink(missing_ok=True)
 
 
 def throw_away(layout: Layout, path: Path) -> None:
