@@ -12,6 +12,11 @@ import sys
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 32, 4096, 16384
 MNT_DETACH = 2
+PR_CAPBSET_DROP, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 24, 47, 4
+CAPABILITY_VERSION = 0x20080522
+CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_MAC_OVERRIDE, CAP_MAC_ADMIN = 19, 21, 24, 32, 33
+POWERS = (CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_MAC_OVERRIDE, CAP_MAC_ADMIN)
+"""Capabilities over the machine rather than over the tree."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,6 +44,25 @@ def umount(target):
     if _libc.umount2(os.fsencode(target), MNT_DETACH) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), target)
+
+
+def drop_powers():
+    """Take from this process, and what it starts, what only the stage's own program may do. Raises OSError.
+
+    Programs of a tree are other people's code. With CAP_SYS_ADMIN they could mount devtmpfs, procfs or a hierarchy of
+    control groups, and through these reach the host. To be called between fork and exec.
+    """
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable: the lower 32 of each, then the higher
+    if _libc.capget(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "capget")
+    for number in POWERS:
+        _libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
+        for kind in range(3):
+            sets[number // 32 * 3 + kind] &= ~(1 << number % 32) & 0xFFFFFFFF
+    _libc.prctl(PR_CAP_AMBIENT, ctypes.c_ulong(PR_CAP_AMBIENT_CLEAR_ALL), 0, 0, 0)
+    if _libc.capset(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 class Chroot:
@@ -111,6 +135,7 @@ class Chroot:
             os.chroot(self.tree)
             os.chdir("/")
             os.umask(0o022)
+            drop_powers()
 
         return {"env": environment, "preexec_fn": enter, "stdin": subprocess.DEVNULL}
 

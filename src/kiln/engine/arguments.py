@@ -24,6 +24,8 @@ UNITS: Final = {
     "TB": 1000**4,
     "TiB": 1024**4,
 }
+LEAST_CPUS: Final = 0.01
+"""The kernel takes no smaller share of a period."""
 _SIZE: Final = re.compile(r"([0-9]+)\s*([A-Za-z]*)")
 
 
@@ -47,6 +49,26 @@ def parse_size(text: str) -> CacheSize:
     if match is None or match[2] not in UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; known units: {', '.join(filter(None, UNITS))}")
     return CacheSize(int(match[1]) * UNITS[match[2]])
+
+
+def parse_limit(text: str) -> int:
+    """Return a size in bytes, which has an end. Raises argparse.ArgumentTypeError."""
+    size = parse_size(text).bytes
+    if not size:
+        raise argparse.ArgumentTypeError(f"{text!r} is no limit; leave the option out for none")
+    return size
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) < LEAST_CPUS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processors, such as 2 or 0.5")
+    return float(text)
 
 
 def _directory(text: str) -> Path:
@@ -76,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--monitor-fd", type=int, default=sys.__stdout__.fileno() if sys.__stdout__ else 1, metavar="FD",
         help="the descriptor to tell it on (default: standard output)")  # fmt: skip
     add("--stage-timeout", type=float, metavar="SECONDS", help="wall time for each stage")
+    add("--memory-max", type=parse_limit, metavar="SIZE", help="memory for each stage")
+    add("--pids-max", type=_positive, metavar="COUNT", help="processes and threads of each stage")
+    add("--cpu-max", type=_fraction, metavar="COUNT", help="processors for each stage, such as 1.5")
+    add("--io-max", type=parse_limit, metavar="SIZE", help="bytes a second that each stage may read, and write")
     add("--break", dest="break_at", nargs="?", const="*", metavar="STAGE",
         help="open a shell before a stage, by type or id (default: before each)")  # fmt: skip
     add("--rundir", type=_directory, metavar="DIR", help="accepted; nothing is kept outside the cache")

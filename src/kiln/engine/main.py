@@ -26,6 +26,7 @@ from kiln.engine.manifest.validate import InvalidManifestError, validate
 from kiln.engine.objects.store import ObjectStore
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Sink
+from kiln.linux.cgroups import Limits
 
 if TYPE_CHECKING:
     from kiln.engine.monitors.choose import Monitor
@@ -102,6 +103,7 @@ class _Command:
                 stage_timeout_seconds=arguments.stage_timeout,
                 observer=monitor,
                 break_at=arguments.break_at,
+                limits=Limits(arguments.memory_max, arguments.pids_max, arguments.cpu_max, arguments.io_max),
             )
             plan = self.plan = engine.load(document)
             self._check(plan)

@@ -94,9 +94,9 @@ def bind(source: Path, target: Path, *, read_only: bool = False) -> Iterator[Pat
         yield target
 
 
-def bind_on(source: str, target: Path, *, read_only: bool = False) -> None:
+def bind_on(source: str, target: Path, *, read_only: bool = False, recursive: bool = True) -> None:
     """Bind *source* on *target* and leave it there; for namespaces or trees that are unmounted as a whole."""
-    mount(source, target, None, MS_BIND | MS_REC)
+    mount(source, target, None, MS_BIND | (MS_REC if recursive else 0))
     if read_only:
         mount(None, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 

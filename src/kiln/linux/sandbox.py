@@ -40,7 +40,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Processes in new IPC, PID and network namespaces that see *mounts*, in this order, and nothing else.
+    """Processes in new IPC, PID, network and cgroup namespaces that see *mounts*, in this order, and nothing else.
 
     *capabilities* must be ones that the caller holds (see kiln.linux.capabilities).
     """
@@ -61,6 +61,7 @@ class Sandbox:
             "--unshare-ipc",
             "--unshare-pid",
             "--unshare-net",
+            "--unshare-cgroup-try",
             "--cap-drop",
             "ALL",
         ]

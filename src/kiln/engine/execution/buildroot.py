@@ -10,7 +10,9 @@ from typing import Final
 
 from kiln.engine.execution.supervise import supervise
 from kiln.linux import mounts, process
+from kiln.linux.confinement import Confinement
 from kiln.linux.sandbox import Mount, Sandbox
+from kiln.linux.seccomp import stage_filter
 
 HOST: Final = Path("/")
 MERGED: Final = ("lib", "lib64", "bin", "sbin")
@@ -98,6 +100,7 @@ def with_library_cache(root: Path, skeleton: Skeleton, scratch: Path, cancel: in
         server=None,
         timeout_seconds=None,
         cancel=cancel,
+        confinement=Confinement(seccomp=stage_filter()),
     )
     # Where it made none, the loader falls back to its built-in directories; a stage that needs more says so.
     data = _read(made, "etc/ld.so.cache")

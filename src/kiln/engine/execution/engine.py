@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from kiln.engine.objects.model import ObjectRef
 from kiln.engine.objects.store import ObjectStore
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Sink
+from kiln.linux.cgroups import Limits
 
 
 class Engine:
@@ -32,7 +34,7 @@ class Engine:
     *jobs* is how many stages run at the same time (by default the number of processors). *stage_timeout_seconds* is
     wall time for each stage. *keep_failed* is a directory that gets a copy of the tree of a stage that failed.
     *observer* is told more than events say. Before the stages that *break_at* names (type, id or `*`), a shell is
-    opened in their sandbox.
+    opened in their sandbox. *limits* hold for each stage; without them it may use all that the host has.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Engine:
         keep_failed: Path | None = None,
         observer: Observer | None = None,
         break_at: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._store = store
         self._sources = sources
@@ -56,6 +59,7 @@ class Engine:
         self._keep_failed = keep_failed
         self._observer = observer or NullObserver()
         self._break_at = break_at
+        self._limits = limits or Limits()
         self._modules = Modules(libdir.resolve())
 
     def load(self, manifest_document: Mapping[str, Any]) -> Plan:
@@ -123,6 +127,7 @@ class Engine:
         # What a cached build does not need is not loaded for it.
         from kiln.engine.execution.build import Build  # noqa: PLC0415
         from kiln.engine.execution.cancel import Cancel  # noqa: PLC0415
+        from kiln.engine.execution.confine import HostConfiner  # noqa: PLC0415
         from kiln.engine.execution.work import StageContext  # noqa: PLC0415
 
         with Cancel() as cancel:
@@ -137,6 +142,7 @@ class Engine:
                 self._keep_failed,
                 self._observer,
                 self._break_at,
+                HostConfiner(replace(self._limits, disk=self._store.root.stat().st_dev)),
             )
             # A shell has the terminal for itself.
             capacity = self._jobs if self._break_at is None else 1

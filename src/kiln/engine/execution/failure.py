@@ -12,10 +12,17 @@ from kiln.engine.execution.services import ServiceError
 from kiln.engine.execution.supervise import Ended
 from kiln.engine.execution.work import CancelledError, StageContext, StageWork
 from kiln.errors import Domain, KilnError, disk_full
+from kiln.linux.cgroups import Exceeded
+from kiln.linux.confinement import REFUSED
 
 LITTLE_SPACE_BYTES: Final = 64 * 1024 * 1024
 DISK_FULL_TEXT: Final = "No space left on device"
 KEPT_HINT: Final = "the stages before it are kept; the next run goes on from there"
+EXCEEDED: Final[Mapping[Exceeded, tuple[str, str, str]]] = {
+    "memory": ("memory-limit", "needed more memory than it may have", "--memory-max (`limits.memory` in kiln.toml)"),
+    "pids": ("pids-limit", "started more processes than it may have", "--pids-max (`limits.pids` in kiln.toml)"),
+}
+"""Reason, what happened, and the setting, for each limit that ends a stage."""
 
 
 def service_failure(work: StageWork, error: ServiceError) -> StageFailedError:
@@ -39,8 +46,12 @@ def stage_failure(
     ended: Ended,
     output: StageOutput,
     exception: Mapping[str, Any] | None,
+    exceeded: Exceeded | None = None,
 ) -> Exception:
-    """Return the error for a program that did not end with success. *exception* is what it sent, if anything."""
+    """Return the error for a program that did not end with success. *exception* is what it sent, if anything.
+
+    *exceeded* is the limit that it ran into.
+    """
     if ended.how == "cancelled":
         return CancelledError()
     if ended.how == "timeout":
@@ -52,13 +63,23 @@ def stage_failure(
             detail=output.tail,
             hint="give it more time with --stage-timeout; the stages before it are kept",
         )
+    if exceeded is not None:
+        reason, message, option = EXCEEDED[exceeded]
+        return StageFailedError(
+            reason,
+            f"the {work.name} {message}",
+            run=run,
+            error=exception,
+            detail=output.tail,
+            hint=f"give it more with {option}; {KEPT_HINT}",
+        )
     if DISK_FULL_TEXT in output.text and context.store.free_bytes() < LITTLE_SPACE_BYTES:
         return disk_full(context.store.root, Domain.ENGINE)
     last = output.tail.rpartition("\n")[2]
     tool = missing_tool(output.text)
     if last.startswith("bwrap: execvp"):
         tool = _interpreter(work.module.path)
-    elif last.startswith("bwrap: "):
+    elif last.startswith(("bwrap: ", REFUSED)):
         return KilnError(
             Domain.HOST,
             "sandbox-failed",

@@ -76,22 +76,32 @@ class LocalRunner:
         output = StageOutput(context.sink, stage.type, stage.id)
         with ExitStack() as held:
             prepared = prepare(work, context, working, held)
+            confinement = context.confiner.confine(work, prepared.scratch.dev)
+            held.callback(context.confiner.release, confinement)
             messages = Messages(context.sink, stage.type)
             server = PacketServer()
             held.callback(server.close)
             server.listen(prepared.scratch.api, ENDPOINT, messages.handle)
-            server.listen(prepared.scratch.api, remoteloop.ENDPOINT, remoteloop.RemoteLoops(held).handle)
+            loops = remoteloop.RemoteLoops(held, confinement.group)
+            server.listen(prepared.scratch.api, remoteloop.ENDPOINT, loops.handle)
             if context.break_at in ("*", stage.type, stage.id):
                 open_shell(prepared.sandbox, f"{work.pipeline.name}: {stage.type}")
-            confinement = context.confiner.confine(work)
-            held.callback(context.confiner.release, confinement)
             ended = self._launcher.launch(prepared, confinement, context, on_output=output.feed, server=server)
             output.finish()
             metadata = _metadata(prepared.scratch.root / "meta")
             run = StageRun(work.pipeline.name, stage.type, stage.id, ended.seconds, False, output.text, metadata)
             if ended.how != "exited" or ended.status != 0:
                 # Inside the block: services that cannot release what a failed stage left must not hide its failure.
-                raise stage_failure(work, context, run=run, ended=ended, output=output, exception=messages.exception)
+                exceeded = None if confinement.group is None else confinement.group.exceeded()
+                raise stage_failure(
+                    work,
+                    context,
+                    run=run,
+                    ended=ended,
+                    output=output,
+                    exception=messages.exception,
+                    exceeded=exceeded,
+                )
         return run
 
 

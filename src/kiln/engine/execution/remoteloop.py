@@ -8,16 +8,19 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from kiln.linux import loops
+from kiln.linux.cgroups import Group
+from kiln.linux.device_policy import Rule
 
 ENDPOINT: Final = "remoteloop"
 MAX_DEVICES: Final = 64
 
 
 class RemoteLoops:
-    """Makes devices on request. *held* releases them, the last one first."""
+    """Makes devices on request. *held* releases them, the last one first. The processes of *group* may open them."""
 
-    def __init__(self, held: ExitStack) -> None:
+    def __init__(self, held: ExitStack, group: Group | None) -> None:
         self._held = held
+        self._group = group
         self._count = 0
 
     def handle(self, request: Any, descriptors: Sequence[int]) -> dict[str, Any]:
@@ -39,6 +42,8 @@ class RemoteLoops:
             )
             self._held.callback(device.close)
             self._count += 1
+            if self._group is not None:
+                self._group.allow((Rule("b", loops.LOOP_MAJOR, device.minor),))
             device.make_node(directory)
         except (OSError, ValueError, TypeError, IndexError) as error:
             details = {"type": type(error).__name__, "value": str(error), "traceback": ""}

@@ -48,6 +48,8 @@ DEVICES: Final[Mapping[str, tuple[int, int]]] = {
 FUSE: Final = (10, 229)
 DEVICE_MODE: Final = stat.S_IFCHR | 0o666
 DESCRIPTOR_LINKS: Final = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+KERNEL_SETTINGS: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/fs")
+"""bubblewrap would cover them itself, but does not see that they can be written."""
 RUN: Final = "/run/osbuild"
 
 
@@ -72,10 +74,17 @@ class Scratch:
         """The sockets and the arguments."""
         return self.root / "api"
 
+    @property
+    def sys(self) -> Path:
+        """/sys of the host without what is mounted below it."""
+        return self.root / "sys"
+
     def make(self, skeleton: Skeleton) -> None:
         """Fill it with all but the arguments. Raises OSError."""
-        for name in ("api", "dev", "etc", "mounts", "inputs"):
+        for name in ("api", "dev", "etc", "mounts", "inputs", "sys"):
             (self.root / name).mkdir()
+        # Alone: what is mounted below it, above all the control groups of the whole host, is not for stages to open.
+        mounts.bind_on("/sys", self.sys, recursive=False)
         write_etc(skeleton, self.root / "etc")
         (self.root / "meta").touch()
         (self.root / "cmdline").write_text("root=/dev/osbuild\n", encoding="ascii")
@@ -131,7 +140,9 @@ def stage_sandbox(
         Mount("tmpfs", "/tmp"),  # noqa: S108 - inside the sandbox
         Mount("rw", "/var", str(var)),
         Mount("proc", "/proc"),
-        Mount("ro", "/sys", "/sys"),
+        # Root can write to the kernel's settings without any capability; core_pattern names a program for the host.
+        *(Mount("ro", path, path) for path in KERNEL_SETTINGS if Path(path).exists()),
+        Mount("ro", "/sys", str(scratch.sys)),
         *([Mount("ro", "/sys/fs/selinux", "/sys/fs/selinux")] if Path("/sys/fs/selinux").is_dir() else []),
         *_library(libdir, runtime),
         Mount("ro", "/proc/cmdline", str(own / "cmdline")),
@@ -154,8 +165,12 @@ def stage_sandbox(
     }
     if source_epoch is not None:
         environment["SOURCE_DATE_EPOCH"] = str(source_epoch)
-    allowed = (DEFAULT_CAPABILITIES | extra_capabilities) & capabilities.permitted()
-    return Sandbox(tuple(planned), allowed, environment)
+    return Sandbox(tuple(planned), stage_capabilities(extra_capabilities), environment)
+
+
+def stage_capabilities(extra: frozenset[str]) -> frozenset[str]:
+    """Return what a stage may do: as osbuild has it, with what its module asks for, as far as this process may."""
+    return (DEFAULT_CAPABILITIES | extra) & capabilities.permitted()
 
 
 def _library(libdir: Path, runtime: Path) -> list[Mount]:

@@ -49,16 +49,16 @@ def supervise(
     """Run bubblewrap (argv[0]) to the end of everything in its sandbox.
 
     *cancel* is a descriptor that becomes readable when the program is to be ended.
-    Raises KilnError(HOST, ...); OSError where a control group does not take the sandbox.
+    Raises KilnError(HOST, ...). Where a control group does not take the sandbox, the output says so.
     """
     started = time.monotonic()
     with ExitStack() as held:
         output, output_end = _pipe(held)
         info, info_end = _pipe(held)
-        gate, arguments, passed = _confine(confinement, held)
+        arguments, passed = _filter(confinement, held)
         child = held.enter_context(
             process.spawn(
-                [argv[0], "--info-fd", str(info_end.fileno()), *arguments, *argv[1:]],
+                confinement.entering([argv[0], "--info-fd", str(info_end.fileno()), *arguments, *argv[1:]]),
                 env=environment,
                 stdout=output_end,
                 stderr=subprocess.STDOUT,
@@ -69,8 +69,7 @@ def supervise(
         output_end.close()
         info_end.close()
         os.set_blocking(output, False)
-        inside = _first_process(info, held, confinement)
-        gate.close()
+        inside = _first_process(info, held)
         deadline = None if timeout_seconds is None else started + timeout_seconds
         how = _Loop(output, on_output, server).run(child.pid, deadline, cancel)
         if how != "exited":
@@ -133,40 +132,27 @@ class _Loop:
                     selector.unregister(descriptor)
 
 
-def _confine(confinement: Confinement, held: ExitStack) -> tuple[ExitStack, list[str], list[int]]:
-    """Return what lets the sandbox go on when it is closed, bubblewrap's arguments, and descriptors for it."""
-    gate = held.enter_context(ExitStack())
-    arguments: list[str] = []
-    passed = []
-    if confinement.groups:
-        # The stage waits for the end of this pipe: it starts nothing before it is in its groups.
-        waiting, release = os.pipe2(os.O_CLOEXEC)
-        held.callback(os.close, waiting)
-        gate.callback(os.close, release)
-        arguments += ["--block-fd", str(waiting)]
-        passed.append(waiting)
-    if confinement.seccomp:
-        filter_ = os.memfd_create("seccomp", os.MFD_CLOEXEC)
-        held.callback(os.close, filter_)
-        os.write(filter_, confinement.seccomp)
-        os.lseek(filter_, 0, os.SEEK_SET)
-        arguments += ["--seccomp", str(filter_)]
-        passed.append(filter_)
-    return gate, arguments, passed
+def _filter(confinement: Confinement, held: ExitStack) -> tuple[list[str], list[int]]:
+    """Return bubblewrap's arguments for the filter of system calls, and the descriptors that it needs."""
+    if not confinement.seccomp:
+        return [], []
+    filter_ = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    held.callback(os.close, filter_)
+    os.write(filter_, confinement.seccomp)
+    os.lseek(filter_, 0, os.SEEK_SET)
+    return ["--seccomp", str(filter_)], [filter_]
 
 
-def _first_process(info: int, held: ExitStack, confinement: Confinement) -> int | None:
+def _first_process(info: int, held: ExitStack) -> int | None:
     """Return a descriptor of the sandbox's process 1, whose end is the end of everything inside."""
     text = b""
     while piece := os.read(info, CHUNK_BYTES):
         text += piece
     try:
-        number = json.loads(text)["child-pid"]
-        descriptor = os.pidfd_open(number)
+        descriptor = os.pidfd_open(json.loads(text)["child-pid"])
     except (ValueError, KeyError, TypeError, ProcessLookupError):
         return None
     held.callback(os.close, descriptor)
-    confinement.enter(number)
     return descriptor
 
 

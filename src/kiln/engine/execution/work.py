@@ -47,8 +47,11 @@ class StageWork:
 class Confiner(Protocol):
     """Whoever decides what holds the sandbox of a stage besides its namespaces."""
 
-    def confine(self, work: StageWork) -> Confinement:
-        """Return the limits and the filter for one run of a stage. Raises KilnError, OSError."""
+    def confine(self, work: StageWork, dev: Path) -> Confinement:
+        """Return the limits and the filter for one run of a stage, whose devices are in *dev*.
+
+        Raises KilnError, OSError.
+        """
 
     def release(self, confinement: Confinement) -> None:
         """Take back what `confine` made; everything in the sandbox has ended."""
@@ -57,9 +60,9 @@ class Confiner(Protocol):
 class Unconfined:
     """No limits: a stage has what its namespaces and capabilities leave it."""
 
-    def confine(self, work: StageWork) -> Confinement:
+    def confine(self, work: StageWork, dev: Path) -> Confinement:
         """Return no limits."""
-        del work
+        del work, dev
         return UNCONFINED
 
     def release(self, confinement: Confinement) -> None:
