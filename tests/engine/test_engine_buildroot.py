@@ -113,7 +113,7 @@ def test_a_sandbox_is_planned_without_running_anything(tmp_path):
     )
     assert sandbox.argv(["true"], bwrap=tmp_path / "bwrap") == [
         *(str(tmp_path / "bwrap"), "--chdir", "/", "--die-with-parent", "--new-session"),
-        *("--unshare-ipc", "--unshare-pid", "--unshare-net"),
+        *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-cgroup-try"),
         *("--cap-drop", "ALL", "--cap-add", "CAP_CHOWN", "--cap-add", "CAP_MKNOD"),
         *("--ro-bind", "/x/usr", "/usr", "--symlink", "usr/lib", "/lib", "--dev-bind", "/x/dev", "/dev"),
         *("--bind", "/x/var", "/var", "--tmpfs", "/run", "--dir", "/run/inputs", "--proc", "/proc"),

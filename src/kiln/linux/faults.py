@@ -1,7 +1,7 @@
 """Named points at which tests kill the process: between any two of them a kill must do no harm.
 
-`KILN_FAULT=<name>` kills at the first passing of that point, `<name>#3` at the third. Read once, when this module is
-loaded; without the variable, passing a point is one call of an empty function.
+`KILN_FAULT_POINT=<name>` kills at the first passing of that point, `<name>#3` at the third. It is read once, when this
+module is loaded; without the variable, passing a point is one call of an empty function.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-VARIABLE: Final = "KILN_FAULT"
+VARIABLE: Final = "KILN_FAULT_POINT"
 POINTS: Final = (
     "commit:tree-done",
     "commit:unmounted",

@@ -18,11 +18,6 @@ from kiln.linux.confinement import REFUSED
 LITTLE_SPACE_BYTES: Final = 64 * 1024 * 1024
 DISK_FULL_TEXT: Final = "No space left on device"
 KEPT_HINT: Final = "the stages before it are kept; the next run goes on from there"
-EXCEEDED: Final[Mapping[Exceeded, tuple[str, str, str]]] = {
-    "memory": ("memory-limit", "needed more memory than it may have", "--memory-max (`limits.memory` in kiln.toml)"),
-    "pids": ("pids-limit", "started more processes than it may have", "--pids-max (`limits.pids` in kiln.toml)"),
-}
-"""Reason, what happened, and the setting, for each limit that ends a stage."""
 
 
 def service_failure(work: StageWork, error: ServiceError) -> StageFailedError:
@@ -63,15 +58,23 @@ def stage_failure(
             detail=output.tail,
             hint="give it more time with --stage-timeout; the stages before it are kept",
         )
-    if exceeded is not None:
-        reason, message, option = EXCEEDED[exceeded]
+    if exceeded == "memory":
         return StageFailedError(
-            reason,
-            f"the {work.name} {message}",
+            "memory-limit",
+            f"the {work.name} needed more memory than it may have",
             run=run,
             error=exception,
             detail=output.tail,
-            hint=f"give it more with {option}; {KEPT_HINT}",
+            hint=f"give it more with --memory-max; {KEPT_HINT}",
+        )
+    if exceeded == "pids":
+        return StageFailedError(
+            "pids-limit",
+            f"the {work.name} started more processes than it may have",
+            run=run,
+            error=exception,
+            detail=output.tail,
+            hint=f"give it more with --pids-max; {KEPT_HINT}",
         )
     if DISK_FULL_TEXT in output.text and context.store.free_bytes() < LITTLE_SPACE_BYTES:
         return disk_full(context.store.root, Domain.ENGINE)
