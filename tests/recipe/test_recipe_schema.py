@@ -45,7 +45,8 @@ kernel: {flavor: cloud}
 disk: {size: 10G, layout: plain}
 services: [ssh, {name: nginx, config: {port: 1}}]
 outputs: [qcow2]
-tests: [{description: x, assertions: [systemd_no_failed, {mount: {path: /tmp}}, {type: user_exists, params: {name: a}}]}]
+tests:
+  - {description: x, assertions: [systemd_no_failed, {mount: {path: /tmp}}, {type: user_exists, params: {name: a}}]}
 """
 
 

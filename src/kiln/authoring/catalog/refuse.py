@@ -37,6 +37,9 @@ def checked_base(recipe: Recipe, catalog: Catalog) -> Base:
         known = {found.base.id for found in catalog.bases}
         hint = did_you_mean(recipe.base_image, known) or f"known: {', '.join(sorted(known))}"
         raise _refusal("unknown-base", f"unknown base {shown(recipe.base_image)}", hint)
+    if entry.base.family != "deb":
+        deb = [found.base.id for found in catalog.bases if found.base.family == "deb"]
+        raise not_yet("baseImage", f"images of {entry.base.title}", f"choose of {', '.join(deb)}")
     return entry.base
 
 

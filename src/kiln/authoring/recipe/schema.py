@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final, Literal
 
 from kiln.authoring.recipe import model
@@ -47,7 +47,7 @@ def recipe_schema(features: Collection[str] = (), bases: Collection[str] = ()) -
     name = {"enum": sorted(features)} if features else choice["properties"]["id"]
     choice["properties"]["id"] = name
     if bases:
-        schema["properties"] |= dict.fromkeys(_keys(model.Recipe, "base_image"), {"enum": sorted(bases)})
+        schema["properties"] |= {key: {"enum": sorted(bases)} for key in _keys(model.Recipe, "base_image")}
     return {
         "$schema": DIALECT,
         "$id": SCHEMA_ID,
@@ -174,7 +174,7 @@ def _feature(schema: Schema) -> Schema:
     return {"anyOf": [name, schema, by_name], "properties": schema["properties"]}
 
 
-_SHORT: Final = {
+_SHORT: Final[dict[type, Callable[[Schema], Schema]]] = {
     model.FeatureChoice: _feature,
     model.ServiceConfig: lambda schema: {"anyOf": [_TEXT, schema]},
     model.User: lambda schema: {"anyOf": [_TEXT, schema]},
