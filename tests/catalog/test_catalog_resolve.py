@@ -278,10 +278,8 @@ def test_golden_messages(text: str, reason: str, message: str, detail: str, hint
             '"base": "debian-12", "customPackages": [{"name": "ab", "gitUrl": "https://x.org/a"}]',
             "not-supported-yet",
         ),
-        (
-            '"base": "debian-12", "extraRepos": [{"name": "a", "mirror": "m", "suite": "s", "signedBy": "k.gpg"}]',
-            "not-supported-yet",
-        ),
+        ('"base": "debian-12", "outputs": ["vmdk9"]', "not-supported-yet"),
+        ('"base": "fedora", "features": ["ssh"]', "not-supported-yet"),
         ('"base": "debian-12", "desktop": {"theme": "Adwaita"}', "not-supported-yet"),
         (
             '"base": "debian-12", "features": ["desktop-xfce"], "desktop": {"wallpaper": "/usr/share/a.png"}',
@@ -382,7 +380,7 @@ def test_every_assertion_of_every_feature_is_in_the_vocabulary():
 
 
 IDS = sorted(feature.id for feature in CATALOG.features)
-REFUSALS = {"feature-conflict", "port-clash", "kernel-clash", "unsupported-base", "unknown-kernel"}
+REFUSALS = {"not-supported-yet", "feature-conflict", "port-clash", "kernel-clash", "unsupported-base", "unknown-kernel"}
 
 
 @given(
@@ -420,3 +418,20 @@ def test_any_set_of_features_resolves_or_is_refused_with_a_reason(features: list
 
 def test_content_knows_its_empty_value():
     assert Content() == Content(packages=())
+
+
+def test_a_repository_of_the_recipe_is_read_beside_those_of_the_base():
+    text = '"base": "debian-12", "extraRepos": [{"name": "a", "mirror": "m", "suite": "s", "signedBy": "keys/k.gpg"}]'
+    mirrors = of(f"{{{text}}}").base.mirrors
+    assert [(entry.mirror, entry.suite, entry.components, entry.keyring) for entry in mirrors[-1:]] == [
+        ("m", "s", ("main",), "k.gpg")
+    ]
+    assert len(mirrors) == 4
+
+
+def test_a_password_that_is_a_secret_is_set_at_boot_and_not_in_the_image():
+    found = of('{"base": "debian-12", "users": [{"username": "ops", "passwordHash": {"secret": "ops-hash"}}]}')
+    files = {wish.path: wish.content for wish in found.files}
+    assert files["/usr/local/lib/kiln/password-secrets"] == "ops ops-hash\n"
+    assert ("kiln-passwords.service", "enabled") in {(wish.unit, wish.state) for wish in found.services}
+    assert [wish.password_hash for wish in found.users] == [""]

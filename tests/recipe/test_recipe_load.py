@@ -129,7 +129,6 @@ def test_all_problems_of_a_file_are_reported_together_in_order():
         ("package_overrides: [{name: vim, action: replace}]", "missing-key"),
         ("disk: {size: 10M}", "bad-value"),
         ("disk: {layout: lvm}", "not-supported-yet"),
-        ("outputs: [qcow2]", "not-supported-yet"),
         ("automatic_updates: yes", "wrong-type"),
         ("tests: [{description: a, assertions: []}]", "bad-value"),
         ("tests: [{description: a, assertions: [{service_runing: {name: ssh}}]}]", "unknown-assertion"),

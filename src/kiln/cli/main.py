@@ -18,6 +18,7 @@ from kiln.cli.commands.records import records
 from kiln.cli.commands.resolve import resolve
 from kiln.cli.commands.run import run as run_image
 from kiln.cli.commands.sbom import sbom
+from kiln.cli.commands.schema import schema
 from kiln.cli.commands.verify import verify
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ app.command()(sbom)
 app.command()(doctor)
 app.add_typer(feature, name="feature")
 app.add_typer(records, name="records")
+app.add_typer(schema, name="schema")
 
 
 def run() -> None:

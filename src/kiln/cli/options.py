@@ -16,7 +16,7 @@ ProgressOption = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what stages and tests print.")]
 RequestArgument = Annotated[
     str,
-    typer.Argument(metavar="REQUEST", help="A sentence, or a recipe file (.json, .yaml, .yml).", show_default=False),
+    typer.Argument(metavar="REQUEST", help="A sentence, or a recipe file (.json, .yaml, .toml).", show_default=False),
 ]
 ImageArgument = Annotated[
     Path, typer.Argument(metavar="IMAGE", help="An image directory, or an image file in one.", show_default=False)

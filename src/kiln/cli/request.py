@@ -11,7 +11,7 @@ from kiln.control_plane.road.model import Request
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux.files import read_limited
 
-RECIPE_SUFFIXES: Final = (".json", ".yaml", ".yml")
+RECIPE_SUFFIXES: Final = (".json", ".yaml", ".yml", ".toml")
 
 
 def read_request(argument: str) -> Request:

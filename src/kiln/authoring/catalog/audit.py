@@ -17,7 +17,7 @@ from kiln.authoring.recipe.assertions import VOCABULARY
 from kiln.authoring.recipe.checks import params_problems
 from kiln.authoring.recipe.load import HARDENING_LEVELS
 
-GIVEN: Final = ("dns", "interfaces", "startup-scripts", "users")
+GIVEN: Final = ("dns", "interfaces", "password-secrets", "startup-scripts", "users")
 COMMON_VALUES: Final[dict[str, object]] = {
     "base": "debian-12",
     "distribution": "debian",
@@ -27,6 +27,7 @@ COMMON_VALUES: Final[dict[str, object]] = {
     "locale": "C.UTF-8",
     "timezone": "UTC",
     "dns": (),
+    "password_secrets": (),
     "exposed_tcp": (22,),
     "exposed_udp": (),
 }
@@ -98,6 +99,10 @@ def _feature(feature: Feature, names: set[str], catalog: Catalog) -> Iterator[tu
     for name in feature.requires:
         if name not in names:
             yield "requires", f"no feature is or provides `{name}`"
+    for distribution, listed in feature.components:
+        for name in listed:
+            if not rules.COMPONENT.accepts(name):
+                yield f"components.{distribution}", f"`{name}` is not a component"
     bases = {name for entry in catalog.bases for name in (entry.base.id, entry.base.distribution)}
     for name in feature.bases:
         if name not in bases:

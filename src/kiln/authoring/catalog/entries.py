@@ -128,6 +128,8 @@ class Feature(Content):
     """Base ids or distributions on which it is offered; empty for all."""
     kernel: str = ""
     """The kernel flavour that it needs."""
+    components: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Distribution -> further components of the base's archive that its packages come from."""
     order: int = 50
     parts: tuple[Part, ...] = ()
 

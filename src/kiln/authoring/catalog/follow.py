@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kiln.authoring.catalog.gather import File, Gathering, Rank
-from kiln.authoring.catalog.model import Base
+from kiln.authoring.catalog.model import Base, Mirror
 from kiln.authoring.catalog.select import Selected
 from kiln.authoring.recipe.model import Assertion, Interface, Recipe
 from kiln.errors import Domain, ExitStatus, KilnError
@@ -59,10 +59,37 @@ def given(recipe: Recipe) -> set[str]:
     said = {
         "dns": recipe.networking.dns,
         "interfaces": recipe.networking.interfaces,
+        "password-secrets": password_secrets(recipe),
         "startup-scripts": recipe.startup_scripts,
         "users": recipe.users,
     }
     return {name for name, value in said.items() if value}
+
+
+def password_secrets(recipe: Recipe) -> tuple[str, ...]:
+    """Return `<user> <name of the secret>` for each account whose password hash is given to the machine at boot."""
+    return tuple(f"{user.username} {user.password_secret}" for user in recipe.users if user.password_secret)
+
+
+def archives(recipe: Recipe, base: Base, selected: Sequence[Selected]) -> tuple[Mirror, ...]:
+    """Return the suites to read: the base's, with the components that features need, and the recipe's own."""
+    more = [
+        name
+        for chosen in selected
+        for distribution, names in chosen.feature.components
+        if distribution == base.distribution
+        for name in names
+    ]
+    suites = [
+        replace(suite, components=tuple(dict.fromkeys((*suite.components, *more)))) if more else suite
+        for suite in base.mirrors
+    ]
+    # The keyring is looked for by its name in the directories of the settings: no path of a recipe is followed.
+    own = [
+        Mirror(entry.mirror, entry.suite, entry.components, entry.signed_by.rpartition("/")[2])
+        for entry in recipe.extra_repos
+    ]
+    return (*suites, *own)
 
 
 def add_network(recipe: Recipe, gathering: Gathering) -> None:

@@ -41,7 +41,7 @@ class Base:
 
     id: str
     title: str
-    family: Literal["deb"]
+    family: Literal["deb", "rpm"]
     distribution: str
     codename: str
     version: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from kiln.authoring.catalog.entries import Catalog, Feature
 from kiln.authoring.catalog.model import Base
@@ -13,16 +14,20 @@ from kiln.authoring.recipe.problems import did_you_mean
 from kiln.authoring.recipe.values import shown
 from kiln.errors import Domain, ExitStatus, KilnError
 
+OUTPUTS: Final = ("qcow2", "squashfs")
+"""Forms of an image that the road makes, always all of them."""
+
 
 def checked_base(recipe: Recipe, catalog: Catalog) -> Base:
     """Return the base of the recipe, after everything that cannot be built yet has been refused.
 
     Raises KilnError (CATALOG): `unknown-base`, `not-supported-yet`.
     """
+    for output in recipe.outputs:
+        if output not in OUTPUTS:
+            raise not_yet("outputs", f"the form {shown(output)}", f"choose of {', '.join(OUTPUTS)}")
     if recipe.custom_packages:
         raise not_yet("custom_packages", "packages built from git", "build the package, and give its archive")
-    if recipe.extra_repos:
-        raise not_yet("extra_repos", "further repositories", "use packages of the base's own archive")
     for test in recipe.tests:
         for assertion in test.assertions:
             if assertion.type not in VOCABULARY:
@@ -32,6 +37,9 @@ def checked_base(recipe: Recipe, catalog: Catalog) -> Base:
         known = {found.base.id for found in catalog.bases}
         hint = did_you_mean(recipe.base_image, known) or f"known: {', '.join(sorted(known))}"
         raise _refusal("unknown-base", f"unknown base {shown(recipe.base_image)}", hint)
+    if entry.base.family != "deb":
+        deb = [found.base.id for found in catalog.bases if found.base.family == "deb"]
+        raise not_yet("baseImage", f"images of {entry.base.title}", f"choose of {', '.join(deb)}")
     return entry.base
 
 

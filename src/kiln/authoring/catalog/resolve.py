@@ -9,7 +9,7 @@ assertions that follow from what was gathered.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kiln.authoring.catalog import follow, refuse
 from kiln.authoring.catalog.entries import Catalog, Content, HardeningLevel, Part
@@ -51,6 +51,7 @@ class _Resolving:
         self.levels: tuple[HardeningLevel, ...] = catalog.levels(recipe.security.hardening_level)
         self.level_names = tuple(level.id for level in self.levels)
         self.selected: tuple[Selected, ...] = select(catalog, self.base, self.seeds())
+        self.base = replace(self.base, mirrors=follow.archives(recipe, self.base, self.selected))
         said = refuse.options_said(recipe, self.selected)
         self.options: dict[str, Values] = {
             chosen.feature.id: dict(settle(chosen.feature, self.level_names, said.get(chosen.feature.id, {}).items()))
@@ -165,6 +166,7 @@ class _Resolving:
             "locale": recipe.locale,
             "timezone": recipe.timezone,
             "dns": recipe.networking.dns,
+            "password_secrets": follow.password_secrets(recipe),
             "exposed_tcp": (),
             "exposed_udp": (),
         }

@@ -19,7 +19,7 @@ from kiln.authoring.describe.words import Token, cut, words_of
 from kiln.errors import KilnError
 
 _OTHER_SYSTEMS: Final = words_of(
-    "alma almalinux alpine archlinux centos fedora freebsd gentoo macos manjaro nixos openbsd opensuse rhel rocky "
+    "alma almalinux alpine archlinux centos freebsd gentoo macos manjaro nixos openbsd opensuse rhel rocky "
     "slackware suse windows bionic bullseye buster focal jammy"
 )
 _NOT_AS_BASE: Final = words_of("container image client guest theme")

@@ -8,7 +8,7 @@ from typing import Final
 
 from kiln.authoring.describe.words import COMMON, Token
 from kiln.authoring.recipe import rules
-from kiln.authoring.recipe.sections import MAX_DISK_BYTES, MIN_DISK_BYTES
+from kiln.authoring.recipe.machine import MAX_DISK_BYTES, MIN_DISK_BYTES
 from kiln.authoring.recipe.sizes import parse_size, whole_mib
 
 _SIZE: Final = re.compile(r"(?<![\w.])(?P<size>[0-9]{1,6}(?:\.[0-9]{1,3})?[ ]?[KMGT](?:i?B)?)(?!\w)", re.IGNORECASE)

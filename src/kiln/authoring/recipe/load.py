@@ -1,4 +1,4 @@
-"""Reading of recipes: JSON or YAML in, a `Recipe` or one error with everything that is wrong out."""
+"""Reading of recipes: JSON, YAML or TOML in, a `Recipe` or one error with everything that is wrong out."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
-from kiln.authoring.recipe import rules, sections
+from kiln.authoring.recipe import accounts, machine, rules, sections
 from kiln.authoring.recipe.checks import recipe_test
 from kiln.authoring.recipe.model import FeatureChoice, HardeningLevel, Recipe, Security
 from kiln.authoring.recipe.network import networking
 from kiln.authoring.recipe.nodes import NodeError, read_nodes
 from kiln.authoring.recipe.problems import Problems, did_you_mean
-from kiln.authoring.recipe.sections import flag, listed, optional, same
+from kiln.authoring.recipe.sections import flag, listed, optional
+from kiln.authoring.recipe.spellings import SECTION, spellings
+from kiln.authoring.recipe.toml_nodes import read_toml
 from kiln.authoring.recipe.values import Value, shown
 from kiln.errors import Domain, ExitStatus, KilnError, Place
 
 KIND: Final = "kiln.recipe/v1"
 HARDENING_LEVELS: Final = ("none", "minimal", "standard", "strict")
 MAX_NAME: Final = 63  # of a DNS label: the name is the host name where none is given
+
+TOML_SUFFIX: Final = ".toml"
 
 T = TypeVar("T")
 
@@ -31,39 +35,6 @@ class Known:
     bases: frozenset[str]
 
 
-# Every spelling of a key at the top of a recipe; a dot says that the field lies in a section.
-_SPELLINGS: Final = same(
-    "kind",
-    "name",
-    "base_image",
-    "features",
-    "packages",
-    "extra_repos",
-    "custom_packages",
-    "package_overrides",
-    "services",
-    "users",
-    "security",
-    "networking",
-    "desktop",
-    "startup_scripts",
-    "locale",
-    "timezone",
-    "kernel",
-    "disk",
-    "outputs",
-    "tests",
-    base="base_image",
-    security_level="security.hardening_level",
-    hardening_level="security.hardening_level",
-    hardening="security.hardening_level",
-    audit_logging="security.audit_logging",
-    automatic_updates="security.automatic_updates",
-    network="networking",
-    time_zone="timezone",
-)
-
-
 @dataclass(frozen=True, slots=True)
 class RecipeDefaults:
     """What holds where a recipe says nothing: from the settings. An empty *base* means that a recipe must name one."""
@@ -73,13 +44,13 @@ class RecipeDefaults:
 
 
 def read_recipe(data: bytes, file: str, known: Known | None = None, defaults: RecipeDefaults | None = None) -> Recipe:
-    """Read a recipe in any of its spellings; *file* is the name that errors show.
+    """Read a recipe in any of its spellings; *file* is the name that errors show, and says whether it is TOML.
 
     Raises KilnError (RECIPE; CATALOG for `unknown-feature` and `unknown-base`, where *known* is given) with the first
     problem of the file as its message and the others in its detail.
     """
     try:
-        root = read_nodes(data)
+        root = read_toml(data) if file.lower().endswith(TOML_SUFFIX) else read_nodes(data)
     except NodeError as error:
         place = Place(file, error.line, error.column)
         raise KilnError(Domain.RECIPE, "syntax", error.problem, place, exit_status=ExitStatus.USAGE) from None
@@ -105,13 +76,11 @@ def default_name(features: tuple[FeatureChoice, ...]) -> str:
 
 
 def _recipe(value: Value, known: Known | None, defaults: RecipeDefaults) -> Recipe | None:
-    fields = value.fields(_SPELLINGS)
+    fields = value.fields(spellings(Recipe))
     if value.kind != "object":
         return None
     if "kind" in fields:
         fields["kind"].choice((KIND,))
-    if "outputs" in fields:
-        fields["outputs"].problem("not-supported-yet", "`outputs` is not supported yet", "leave it out")
     features = listed(fields.get("features"), _feature_reader(known), lambda choice: choice.id)
     base: str | None = defaults.base
     if "base_image" in fields or not defaults.base:
@@ -132,15 +101,16 @@ def _recipe(value: Value, known: Known | None, defaults: RecipeDefaults) -> Reci
         custom_packages=each("custom_packages", sections.custom_package, lambda entry: entry.name),
         package_overrides=each("package_overrides", sections.override, lambda entry: entry.name),
         services=each("services", sections.service, lambda entry: entry.name),
-        users=each("users", sections.user, lambda entry: entry.username),
+        users=each("users", accounts.user, lambda entry: entry.username),
         security=_security(fields, defaults.hardening),
         networking=networking(fields.get("networking")),
-        desktop=sections.desktop(fields.get("desktop")),
-        startup_scripts=each("startup_scripts", sections.startup_script, lambda entry: entry.name),
+        desktop=machine.desktop(fields.get("desktop")),
+        startup_scripts=each("startup_scripts", machine.startup_script, lambda entry: entry.name),
         locale=optional(fields, "locale", rules.LOCALE, "C.UTF-8"),
         timezone=optional(fields, "timezone", rules.TIMEZONE, "UTC"),
-        kernel=sections.kernel(fields.get("kernel")),
-        disk=sections.disk(fields.get("disk")),
+        kernel=machine.kernel(fields.get("kernel")),
+        disk=machine.disk(fields.get("disk")),
+        outputs=fields["outputs"].texts(rules.OUTPUT) if "outputs" in fields else (),
         tests=each("tests", recipe_test, lambda entry: entry.description),
     )
 
@@ -158,10 +128,9 @@ def _feature_reader(known: Known | None) -> Callable[[Value], FeatureChoice | No
 
 def _security(fields: dict[str, Value], hardening: HardeningLevel) -> Security:
     section = fields.get("security")
-    spellings = same("hardening_level", "audit_logging", "automatic_updates", level="hardening_level")
-    inner = section.fields(spellings) if section is not None else {}
+    inner = section.fields(spellings(Security)) if section is not None else {}
     for name in ("hardening_level", "audit_logging", "automatic_updates"):
-        outer = fields.get(f"security.{name}")
+        outer = fields.get(f"{SECTION}{name}")
         if outer is None:
             continue
         if name in inner:

@@ -1,10 +1,15 @@
 """What is wanted: the recipe, as frozen values. Its canonical JSON form is hashed and never contains a default
-that the catalogue could change later."""
+that the catalogue could change later.
+
+A text is annotated with the rule that it follows; the published JSON Schema is made of these types.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from kiln.authoring.recipe import rules
 
 HardeningLevel = Literal["none", "minimal", "standard", "strict"]
 
@@ -13,7 +18,7 @@ HardeningLevel = Literal["none", "minimal", "standard", "strict"]
 class Assertion:
     """One check of a built image: a type of the assertion vocabulary and its parameters (JSON values)."""
 
-    type: str
+    type: Annotated[str, rules.TITLE]
     params: tuple[tuple[str, object], ...] = ()
 
 
@@ -21,7 +26,7 @@ class Assertion:
 class RecipeTest:
     """A named group of assertions that the author of the recipe adds to those of the features."""
 
-    description: str
+    description: Annotated[str, rules.TITLE]
     assertions: tuple[Assertion, ...]
 
 
@@ -29,38 +34,38 @@ class RecipeTest:
 class ExtraRepository:
     """A further apt repository; *mirror* is a logical name, *signed_by* the path of its keyring in the project."""
 
-    name: str
-    mirror: str
-    suite: str
-    components: tuple[str, ...]
-    signed_by: str
+    name: Annotated[str, rules.SCRIPT_NAME]
+    mirror: Annotated[str, rules.MIRROR]
+    suite: Annotated[str, rules.SUITE]
+    components: tuple[Annotated[str, rules.COMPONENT], ...]
+    signed_by: Annotated[str, rules.SIGNED_BY]
 
 
 @dataclass(frozen=True, slots=True)
 class CustomPackage:
     """A package built from a git repository (the build service does it; until then a recipe with one is refused)."""
 
-    name: str
-    git_url: str
-    branch: str = ""
-    ref: str = ""
-    subdir: str = ""
+    name: Annotated[str, rules.PACKAGE]
+    git_url: Annotated[str, rules.GIT_URL]
+    branch: Annotated[str, rules.GIT_REF] = ""
+    ref: Annotated[str, rules.GIT_REF] = ""
+    subdir: Annotated[str, rules.SUBDIRECTORY] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PackageOverride:
     """A change to what the features would install."""
 
-    name: str
+    name: Annotated[str, rules.PACKAGE]
     action: Literal["add", "remove", "replace"]
-    replacement: str = ""
+    replacement: Annotated[str, rules.PACKAGE] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
     """A systemd service with settings for the feature that owns it."""
 
-    name: str
+    name: Annotated[str, rules.UNIT]
     config: tuple[tuple[str, object], ...] = ()
 
 
@@ -68,13 +73,15 @@ class ServiceConfig:
 class User:
     """A person's account; system accounts belong to features."""
 
-    username: str
-    shell: str = "/bin/bash"
-    groups: tuple[str, ...] = ()
-    home: str = ""
-    comment: str = ""
-    ssh_keys: tuple[str, ...] = ()
-    password_hash: str = ""
+    username: Annotated[str, rules.USER_NAME]
+    shell: Annotated[str, rules.SHELL] = "/bin/bash"
+    groups: tuple[Annotated[str, rules.GROUP_NAME], ...] = ()
+    home: Annotated[str, rules.HOME] = ""
+    comment: Annotated[str, rules.COMMENT] = ""
+    ssh_keys: tuple[Annotated[str, rules.SSH_KEY], ...] = ()
+    password_hash: Annotated[str, rules.PASSWORD_HASH] = ""
+    password_secret: Annotated[str, rules.SECRET_NAME] = ""
+    """Name of the secret that holds the hash; the machine is given it at boot, the image never has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,59 +97,60 @@ class Security:
 class Interface:
     """A network interface: DHCP, or a static address in CIDR spelling with its gateway."""
 
-    name: str
+    name: Annotated[str, rules.INTERFACE]
     dhcp: bool = True
-    address: str = ""
-    gateway: str = ""
+    address: Annotated[str, rules.NETWORK_ADDRESS] = ""
+    gateway: Annotated[str, rules.ADDRESS] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Networking:
     """Names, interfaces and the ports opened beside those of the features (`22/tcp`)."""
 
-    hostname: str = ""
+    hostname: Annotated[str, rules.HOST_NAME] = ""
     interfaces: tuple[Interface, ...] = ()
-    dns: tuple[str, ...] = ()
-    firewall_ports: tuple[str, ...] = ()
+    dns: tuple[Annotated[str, rules.ADDRESS], ...] = ()
+    firewall_ports: tuple[Annotated[str, rules.PORT], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Desktop:
     """Look of a desktop image; needs a desktop feature."""
 
-    theme: str = ""
-    wallpaper: str = ""
-    favorites: tuple[str, ...] = ()
+    theme: Annotated[str, rules.THEME] = ""
+    wallpaper: Annotated[str, rules.WALLPAPER] = ""
+    favorites: tuple[Annotated[str, rules.DESKTOP_ENTRY], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StartupScript:
     """A script that runs once, at first boot, as root."""
 
-    name: str
-    script: str
+    name: Annotated[str, rules.SCRIPT_NAME]
+    script: Annotated[str, rules.SCRIPT]
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """Which kernel (a flavour that the base names, empty for its own choice) and additions to its command line."""
 
-    flavour: str = ""
-    cmdline: str = ""
+    flavour: Annotated[str, rules.FLAVOUR] = ""
+    cmdline: Annotated[str, rules.CMDLINE] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The disk image; *size_bytes* 0 means the base's default."""
+    """The disk image; *size_bytes* 0 means the base's default, an empty *layout* a single root file system."""
 
     size_bytes: int = 0
+    layout: Annotated[str, rules.LAYOUT] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureChoice:
     """A feature by id, with the options that differ from its defaults."""
 
-    id: str
+    id: Annotated[str, rules.FEATURE_ID]
     options: tuple[tuple[str, object], ...] = ()
 
 
@@ -150,10 +158,10 @@ class FeatureChoice:
 class Recipe:
     """What a person wants, complete and independent of any mirror's state."""
 
-    name: str
-    base_image: str
+    name: Annotated[str, rules.RECIPE_NAME]
+    base_image: Annotated[str, rules.BASE_ID]
     features: tuple[FeatureChoice, ...] = ()
-    packages: tuple[str, ...] = ()
+    packages: tuple[Annotated[str, rules.PACKAGE], ...] = ()
     extra_repos: tuple[ExtraRepository, ...] = ()
     custom_packages: tuple[CustomPackage, ...] = ()
     package_overrides: tuple[PackageOverride, ...] = ()
@@ -163,8 +171,10 @@ class Recipe:
     networking: Networking = Networking()
     desktop: Desktop | None = None
     startup_scripts: tuple[StartupScript, ...] = ()
-    locale: str = "C.UTF-8"
-    timezone: str = "UTC"
+    locale: Annotated[str, rules.LOCALE] = "C.UTF-8"
+    timezone: Annotated[str, rules.TIMEZONE] = "UTC"
     kernel: Kernel = Kernel()
     disk: Disk = Disk()
+    outputs: tuple[Annotated[str, rules.OUTPUT], ...] = ()
+    """Forms of the image; empty for what the road makes by itself."""
     tests: tuple[RecipeTest, ...] = ()

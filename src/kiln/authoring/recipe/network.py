@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kiln.authoring.recipe import rules
 from kiln.authoring.recipe.model import Interface, Networking
-from kiln.authoring.recipe.sections import flag, listed, optional, required, same
+from kiln.authoring.recipe.sections import flag, listed, optional, required
+from kiln.authoring.recipe.spellings import spellings
 from kiln.authoring.recipe.values import Value
 
 
@@ -12,9 +13,7 @@ def networking(value: Value | None) -> Networking:
     """Read host name, interfaces, name servers and opened ports."""
     if value is None:
         return Networking()
-    fields = value.fields(
-        same("hostname", "interfaces", "dns", "firewall_ports", host_name="hostname", ports="firewall_ports")
-    )
+    fields = value.fields(spellings(Networking))
     return Networking(
         hostname=optional(fields, "hostname", rules.HOST_NAME),
         interfaces=listed(fields.get("interfaces"), _interface, lambda entry: entry.name),
@@ -24,7 +23,7 @@ def networking(value: Value | None) -> Networking:
 
 
 def _interface(value: Value) -> Interface | None:
-    fields = value.fields(same("name", "dhcp", "address", "gateway"))
+    fields = value.fields(spellings(Interface))
     name = required(value, fields, "name", rules.INTERFACE)
     address = optional(fields, "address", rules.NETWORK_ADDRESS)
     gateway = optional(fields, "gateway", rules.ADDRESS)

@@ -22,11 +22,13 @@ class Rule:
     what: str
     accepts: Callable[[str], bool]
     hint: str = ""
+    pattern: str = ""
+    """The regular expression for the whole text, where there is one that says it all; for the published schema."""
 
 
 def _pattern(what: str, pattern: str, hint: str = "") -> Rule:
     compiled = re.compile(pattern)
-    return Rule(what, lambda text: compiled.fullmatch(text) is not None, hint)
+    return Rule(what, lambda text: compiled.fullmatch(text) is not None, hint, pattern)
 
 
 # Accounts that base-passwd and systemd make on every base; a recipe must not redefine one.
@@ -214,3 +216,6 @@ SUBDIRECTORY: Final = Rule("a relative path", _subdirectory)
 THEME: Final = _pattern("a theme", r"|[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}")
 WALLPAPER: Final = Rule("a path", safe_path)
 DESKTOP_ENTRY: Final = _pattern("a desktop entry", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "such as `firefox-esr.desktop`")
+SECRET_NAME: Final = _pattern("the name of a secret", r"[a-z0-9][a-z0-9-]{0,62}", "lower-case letters, digits and `-`")
+LAYOUT: Final = _pattern("a disk layout", r"[a-z][a-z0-9-]{0,31}")
+OUTPUT: Final = _pattern("a form of the image", r"[a-z][a-z0-9-]{0,31}", "such as `qcow2`")

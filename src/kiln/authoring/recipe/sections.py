@@ -1,31 +1,23 @@
-"""Reading of the parts of a recipe: users, networking, tests and so on. Each function reads one value."""
+"""Reading of the parts of a recipe: features, packages, services. Each function reads one value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 from kiln.authoring.recipe import rules
 from kiln.authoring.recipe.model import (
     CustomPackage,
-    Desktop,
-    Disk,
     ExtraRepository,
     FeatureChoice,
-    Kernel,
     PackageOverride,
     ServiceConfig,
-    StartupScript,
-    User,
 )
 from kiln.authoring.recipe.rules import Rule
-from kiln.authoring.recipe.sizes import parse_size, whole_mib
+from kiln.authoring.recipe.spellings import spellings
 from kiln.authoring.recipe.values import Value, looks_secret, shown
 
 T = TypeVar("T")
-
-MIN_DISK_BYTES: Final = 1024**3  # a lean server with its kernel takes 700 MB
-MAX_DISK_BYTES: Final = 16 * 1024**4  # ext4 with 4 KiB blocks
 
 
 def same(*names: str, **aliases: str) -> dict[str, str]:
@@ -101,7 +93,7 @@ def feature(value: Value) -> FeatureChoice | None:
         inner = Value(options_node, f"{value.path}.{name_node.scalar}", value.problems)
         settings = () if inner.kind == "null" else options(inner)
         return FeatureChoice(name, settings) if name else None
-    fields = value.fields(same("id", "options"))
+    fields = value.fields(spellings(FeatureChoice))
     name = required(value, fields, "id", rules.FEATURE_ID)
     settings = options(fields["options"]) if "options" in fields else ()
     return FeatureChoice(name, settings) if name else None
@@ -109,7 +101,7 @@ def feature(value: Value) -> FeatureChoice | None:
 
 def repository(value: Value) -> ExtraRepository | None:
     """Read a further apt repository."""
-    fields = value.fields(same("name", "mirror", "suite", "components", "signed_by"))
+    fields = value.fields(spellings(ExtraRepository))
     name = required(value, fields, "name", rules.SCRIPT_NAME)
     mirror = required(value, fields, "mirror", rules.MIRROR)
     suite = required(value, fields, "suite", rules.SUITE)
@@ -122,7 +114,7 @@ def repository(value: Value) -> ExtraRepository | None:
 
 def custom_package(value: Value) -> CustomPackage | None:
     """Read a package that is built from git."""
-    fields = value.fields(same("name", "git_url", "branch", "ref", "subdir", url="git_url"))
+    fields = value.fields(spellings(CustomPackage))
     name = required(value, fields, "name", rules.PACKAGE)
     url = required(value, fields, "git_url", rules.GIT_URL)
     branch, ref = optional(fields, "branch", rules.GIT_REF), optional(fields, "ref", rules.GIT_REF)
@@ -154,97 +146,7 @@ def service(value: Value) -> ServiceConfig | None:
     if value.kind == "string":
         name = value.text(rules.UNIT)
         return ServiceConfig(name) if name else None
-    fields = value.fields(same("name", "config"))
+    fields = value.fields(spellings(ServiceConfig))
     name = required(value, fields, "name", rules.UNIT)
     config = options(fields["config"]) if "config" in fields else ()
     return ServiceConfig(name, config) if name else None
-
-
-def user(value: Value) -> User | None:
-    """Read `"alice"` or the whole account."""
-    if value.kind == "string":
-        name = value.text(rules.USER_NAME)
-        return User(name) if name else None
-    known = same("username", "shell", "groups", "home", "comment", "ssh_keys", "password_hash")
-    fields = value.fields(known | {"name": "username", "ssh_authorized_keys": "ssh_keys"})
-    name = required(value, fields, "username", rules.USER_NAME)
-    result = User(
-        name or "",
-        shell=optional(fields, "shell", rules.SHELL, "/bin/bash"),
-        groups=fields["groups"].texts(rules.GROUP_NAME) if "groups" in fields else (),
-        home=optional(fields, "home", rules.HOME),
-        comment=optional(fields, "comment", rules.COMMENT),
-        ssh_keys=fields["ssh_keys"].texts(rules.SSH_KEY) if "ssh_keys" in fields else (),
-        password_hash=_password_hash(fields.get("password_hash")),
-    )
-    return result if name else None
-
-
-def _password_hash(value: Value | None) -> str:
-    if value is None or (value.kind == "string" and value.node.scalar == ""):
-        return ""
-    if value.kind == "string" and not rules.PASSWORD_HASH.accepts(str(value.node.scalar)):
-        # Not shown: whoever mistook the field wrote the password itself.
-        value.problem(
-            "plaintext-secret", "`password_hash` is not a hash in the form of crypt(5)", rules.PASSWORD_HASH.hint
-        )
-        return ""
-    return value.text(rules.PASSWORD_HASH) or ""
-
-
-def desktop(value: Value | None) -> Desktop | None:
-    """Read the look of a desktop."""
-    if value is None or value.kind == "null":
-        return None
-    fields = value.fields(same("theme", "wallpaper", "favorites"))
-    return Desktop(
-        theme=optional(fields, "theme", rules.THEME),
-        wallpaper=optional(fields, "wallpaper", rules.WALLPAPER),
-        favorites=fields["favorites"].texts(rules.DESKTOP_ENTRY) if "favorites" in fields else (),
-    )
-
-
-def startup_script(value: Value) -> StartupScript | None:
-    """Read a script for the first boot."""
-    fields = value.fields(same("name", "script"))
-    name = required(value, fields, "name", rules.SCRIPT_NAME)
-    script = required(value, fields, "script", rules.SCRIPT)
-    return StartupScript(name, script) if name and script else None
-
-
-def kernel(value: Value | None) -> Kernel:
-    """Read the kernel's flavour and command line."""
-    if value is None:
-        return Kernel()
-    fields = value.fields(same("flavour", "cmdline", flavor="flavour"))
-    return Kernel(optional(fields, "flavour", rules.FLAVOUR), optional(fields, "cmdline", rules.CMDLINE))
-
-
-def disk(value: Value | None) -> Disk:
-    """Read the size of the disk: bytes, or a text such as `10G`; rounded up to whole MiB."""
-    if value is None:
-        return Disk()
-    fields = value.fields(same("size_bytes", size="size_bytes", layout="layout"))
-    if "layout" in fields:
-        fields["layout"].problem(
-            "not-supported-yet", "a layout of one's own is not supported yet", "leave `layout` out"
-        )
-    if "size_bytes" not in fields:
-        return Disk()
-    size = fields["size_bytes"]
-    wanted = (
-        size.node.scalar
-        if size.kind == "integer"
-        else parse_size(str(size.node.scalar))
-        if size.kind == "string"
-        else None
-    )
-    if size.kind not in ("integer", "string"):
-        size.problem("wrong-type", "expected a size", "such as `10G`")
-    elif not isinstance(wanted, int):
-        size.problem("bad-value", f"{shown(str(size.node.scalar))} is not a size", "such as `10G`")
-    elif wanted != 0 and not MIN_DISK_BYTES <= wanted <= MAX_DISK_BYTES:
-        size.problem("bad-value", f"a disk of {wanted} bytes", "from 1 GiB to 16 TiB")
-    else:
-        return Disk(whole_mib(wanted))
-    return Disk()

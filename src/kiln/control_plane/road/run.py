@@ -23,6 +23,7 @@ from kiln.authoring.catalog.entries import Catalog
 from kiln.authoring.catalog.model import Resolution
 from kiln.authoring.lock.document import lock_bytes, lock_digest
 from kiln.authoring.lock.model import Lock
+from kiln.authoring.recipe.advice import warnings
 from kiln.control_plane.locations import libdir, program_stamps
 from kiln.control_plane.road.author import Understood, kept_lock, new_lock, plan_of, resolve_all, understand
 from kiln.control_plane.road.ledger import Ledger, fingerprint
@@ -102,6 +103,8 @@ class _Road:
             recipe = understood.recipe
             features = ", ".join(choice.id for choice in recipe.features)
             running.summary = f"{recipe.base_image}, hardening {recipe.security.hardening_level}; {features}"
+        for text in warnings(understood.recipe):
+            self.sink.emit(Notice("warning", text))
         for note in understood.interpretation.notes if understood.interpretation else ():
             self.sink.emit(Notice("warning", f"{note.message}: `{note.words.text}`"))
         return understood
