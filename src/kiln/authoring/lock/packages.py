@@ -91,8 +91,8 @@ class PackagesFile:
 
     def with_priority(self, priority: str) -> frozenset[str]:
         """Return the names of the packages of one priority (Debian policy, section 2.5)."""
-        line = f"\nPriority: {priority}\n".encode("ascii")
-        return frozenset(name for name, stanzas in self._stanzas.items() if any(line in stanza for stanza in stanzas))
+        line = re.compile(rb"^Priority: " + priority.encode("ascii") + rb"$", re.MULTILINE)
+        return frozenset(name for name, stanzas in self._stanzas.items() if any(map(line.search, stanzas)))
 
     def records(self, name: str) -> tuple[PackageRecord, ...]:
         """Return all versions of a package, in the file's order; empty where there is none."""

@@ -77,14 +77,19 @@ def looks_like_manifest(data: bytes) -> bool:
 
 def is_unlocked(document: Json) -> bool:
     """Whether a stage of the manifest, which may be of any form, names packages without pinning them."""
-    pipelines = document.get("pipelines")
     found = [
         stage
-        for pipeline in (pipelines if isinstance(pipelines, list) else ())
-        for stage in (pipeline.get("stages") or () if isinstance(pipeline, dict) else ())
+        for pipeline in _list(document, "pipelines")
+        for stage in _list(pipeline, "stages")
         if isinstance(stage, dict) and (stage.get("type") or stage.get("name")) in (*BASE_STAGES, *APT_STAGES)
     ]
     return any("inputs" not in stage for stage in found)
+
+
+def _list(value: Any, key: str) -> list[Any]:
+    """Return a list out of an object, or nothing where a document is of another form."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def read_manifest(data: bytes, file: str, modules: Modules) -> Unlocked:
