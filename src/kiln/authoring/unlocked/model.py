@@ -21,6 +21,11 @@ Path = tuple[str | int, ...]
 Json = dict[str, Any]
 
 
+def path_text(path: Path) -> str:
+    """Return a path as it is written in messages: `.pipelines[0].stages[1]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path) or "."
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What to write where: *value* at *path*; one past the end of a list appends."""
@@ -43,7 +48,7 @@ class Finding:
     @property
     def where(self) -> str:
         """The place inside the document: `.pipelines[0].stages[1]`."""
-        return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path) or "."
+        return path_text(self.path)
 
     def to_document(self) -> dict[str, object]:
         """Return the finding as JSON."""
@@ -67,13 +72,13 @@ class Unlocked:
 
     def place(self, path: Path) -> Place:
         """Return where *path* was written, or the nearest thing around it that was."""
-        node, shown = self.node, Finding("", path, "", "").where
+        node = self.node
         for part in path:
             found = _child(node, part)
             if found is None:
                 break
             node = found
-        return Place(self.file, node.line, node.column, shown)
+        return Place(self.file, node.line, node.column, path_text(path))
 
     def with_changes(self, changes: Iterable[Change]) -> Unlocked:
         """Return the manifest with *changes* made; places stay those of the text."""
@@ -113,8 +118,7 @@ def lines(unlocked: Unlocked, finding: Finding) -> list[str]:
         f"    got:      {finding.got}",
     ]
     if finding.change is not None:
-        where = Finding("", finding.change.path, "", "").where
-        text.append(f"    change:   {where} = {finding.change.value!r}")
+        text.append(f"    change:   {path_text(finding.change.path)} = {finding.change.value!r}")
     if finding.advice:
         text.append(f"    note:     {finding.advice}")
     return text

@@ -111,24 +111,18 @@ def missing_for_boot(unlocked: Unlocked, wanted: PackageSet, tree: LockedTree) -
     if not (_is_last(unlocked, wanted.pipeline) and _boots(unlocked.document, pipeline)):
         return []
     names = [package.name for package in tree.packages]
-    lacking = []
+    path, end = wanted.names_path, _length(unlocked.document, wanted.names_path)
+    got = f"{len(names)} packages, none of which is one"
+    findings = []
     if not any(name.startswith(KERNEL_PREFIX) for name in names):
         kernel = dict(wanted.base.kernels)[wanted.base.default_kernel]
-        lacking.append(("no-kernel", kernel, f"a kernel, such as `{kernel}`: the image shall boot"))
+        expected = f"a kernel, such as `{kernel}`: the image shall boot"
+        findings.append(Finding("no-kernel", path, expected, got, Change((*path, end), kernel)))
+        end += 1
     if not INIT_PACKAGES & set(names):
-        text = f"a package with /sbin/init, such as `{INIT_PACKAGE}`: without process 1 the kernel panics"
-        lacking.append(("no-init", INIT_PACKAGE, text))
-    end = _length(unlocked.document, wanted.names_path)
-    return [
-        Finding(
-            reason,
-            wanted.names_path,
-            expected,
-            f"{len(names)} packages, none of which is one",
-            Change((*wanted.names_path, end + index), package),
-        )
-        for index, (reason, package, expected) in enumerate(lacking)
-    ]
+        expected = f"a package with /sbin/init, such as `{INIT_PACKAGE}`: without process 1 the kernel panics"
+        findings.append(Finding("no-init", path, expected, got, Change((*path, end), INIT_PACKAGE)))
+    return findings
 
 
 def _package_set(pipeline: Json, path: Path, bases: Sequence[Base]) -> PackageSet | Finding | None:
