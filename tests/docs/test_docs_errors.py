@@ -31,9 +31,20 @@ PROBLEM = Maker(
     {"domain": text("recipe")},
     {"domain": parameter("domain"), "reason": parameter("reason"), "status": text("usage"), "retriable": text("False")},
 )
-CARRIERS = {("kiln.errors", "KilnError"): KILN_ERROR, ("kiln.authoring.recipe.problems", "Problem"): PROBLEM}
+# unlocked.model.refuse turns such a finding into a KilnError.
+MISTAKE = Maker(
+    ("reason", "path", "expected", "got", "change", "advice"),
+    {},
+    {"domain": text("manifest"), "reason": parameter("reason"), "status": text("usage"), "retriable": text("False")},
+)
+CARRIERS = {
+    ("kiln.errors", "KilnError"): KILN_ERROR,
+    ("kiln.authoring.recipe.problems", "Problem"): PROBLEM,
+    ("kiln.authoring.unlocked.model", "Finding"): MISTAKE,
+}
 PASSED_ON = {
     ("kiln.authoring.recipe.problems", "Problems.error"),
+    ("kiln.authoring.unlocked.model", "refuse"),
     ("kiln.authoring.lock.indexes", "_named"),  # repeats the fetcher's reason
     ("kiln.engine.execution.sources", "SourceFailedError.__init__"),  # repeats the reason of what it wraps
 }

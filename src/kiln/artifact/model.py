@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from kiln_wire.digest import Digest
@@ -23,3 +24,20 @@ class Artifact:
     digest: Digest
     size_bytes: int
     role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file or a directory that a plan put out; a directory has no digest of its own."""
+
+    name: str
+    digest: Digest | None
+    size_bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> Exported:
+        """Describe what is at *path*; a directory has the size of its regular files together."""
+        if path.is_dir() and not path.is_symlink():
+            files = [item for item in path.rglob("*") if item.is_file() and not item.is_symlink()]
+            return cls(path.name, None, sum(item.stat().st_size for item in files))
+        return cls(path.name, Digest.of_file(path), path.stat().st_size)

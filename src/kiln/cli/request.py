@@ -11,6 +11,7 @@ from kiln.control_plane.road.model import Request
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux.files import read_limited
 
+MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 RECIPE_SUFFIXES: Final = (".json", ".yaml", ".yml", ".toml")
 
 
@@ -32,6 +33,18 @@ def read_request(argument: str) -> Request:
         raise _refuse("no-recipe", f"{path} is a directory", ExitStatus.USAGE) from None
     except UnicodeDecodeError:
         raise _refuse("not-text", f"{path} is not UTF-8 text", ExitStatus.USAGE) from None
+
+
+def manifest_data(argument: str) -> bytes | None:
+    """Return the content of a manifest file, or None if *argument* is another kind of request."""
+    path = Path(argument)
+    if path.suffix.lower() != ".json" or "\n" in argument or not path.is_file():
+        return None
+    from kiln.authoring.unlocked.read import looks_like_manifest
+
+    # A locked form has a reference and a source for each package.
+    data = read_limited(path, MAX_MANIFEST_BYTES)
+    return data if looks_like_manifest(data) else None
 
 
 def _refuse(reason: str, message: str, status: ExitStatus) -> KilnError:

@@ -53,13 +53,9 @@ def kernel_cmdline(resolution: Resolution, layout: DiskLayout) -> str:
     return " ".join(part for part in parts if part)
 
 
-def boot_menu(resolution: Resolution, layout: DiskLayout) -> InlineFile:
+def boot_menu(title: str, layout: DiskLayout, cmdline: str) -> InlineFile:
     """Return grub.cfg; both firmwares read it from the root file system."""
-    text = MENU.format(
-        title=resolution.base.title.replace('"', ""),
-        uuid=layout.root_uuid,
-        cmdline=kernel_cmdline(resolution, layout),
-    )
+    text = MENU.format(title=title.replace('"', ""), uuid=layout.root_uuid, cmdline=cmdline)
     return InlineFile(f"{GRUB_PREFIX}/grub.cfg", text.encode("utf-8"), mode=0o600)
 
 

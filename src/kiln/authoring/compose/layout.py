@@ -37,7 +37,7 @@ FILE_SYSTEM_OVERHEAD: Final = 1.06
 
 @dataclass(frozen=True, slots=True)
 class DiskLayout:
-    """The disk of one image: BIOS boot partition, EFI system partition, root."""
+    """The disk of one image: BIOS boot partition (none if *bios* is false), EFI system partition, root."""
 
     size_bytes: int
     disk_uuid: str
@@ -48,30 +48,40 @@ class DiskLayout:
     root_partition_uuid: str
     hash_seed: str
     root_bytes: int
+    bios: bool = True
+    esp_start: int = ESP_START
+    esp_bytes: int = ESP_BYTES
+    root_start: int = ROOT_START
 
     @classmethod
     def of(cls, lock_digest: Digest, size_bytes: int) -> DiskLayout:
         """Lay out a disk of *size_bytes*."""
-
-        def identifier(role: str) -> str:
-            return str(uuid.uuid5(IDENTIFIERS, f"{lock_digest}:{role}"))
-
         return cls(
             size_bytes=size_bytes,
-            disk_uuid=identifier("disk"),
-            bios_uuid=identifier("bios"),
-            esp_uuid=identifier("esp"),
-            esp_volume_id=identifier("esp-volume")[:8],
-            root_uuid=identifier("root"),
-            root_partition_uuid=identifier("root-partition"),
-            hash_seed=identifier("hash-seed"),
-            root_bytes=(size_bytes - ROOT_START - GPT_BACKUP_BYTES) // MIB * MIB,
+            disk_uuid=identifier(lock_digest, "disk"),
+            bios_uuid=identifier(lock_digest, "bios"),
+            esp_uuid=identifier(lock_digest, "esp"),
+            esp_volume_id=identifier(lock_digest, "esp-volume")[:8],
+            root_uuid=identifier(lock_digest, "root"),
+            root_partition_uuid=identifier(lock_digest, "root-partition"),
+            hash_seed=identifier(lock_digest, "hash-seed"),
+            root_bytes=usable_bytes(size_bytes, ROOT_START),
         )
 
     @property
     def esp_serial(self) -> str:
         """The EFI system partition's serial number as fstab spells it (`1A2B-3C4D`)."""
         return f"{self.esp_volume_id[:4]}-{self.esp_volume_id[4:]}".upper()
+
+
+def identifier(lock_digest: Digest, role: str) -> str:
+    """Return a UUID that is the same for the same lock and role."""
+    return str(uuid.uuid5(IDENTIFIERS, f"{lock_digest}:{role}"))
+
+
+def usable_bytes(disk_bytes: int, start: int) -> int:
+    """Return how large a partition at *start* can be on a disk, in whole MiB; zero or less if it does not fit."""
+    return (disk_bytes - start - GPT_BACKUP_BYTES) // MIB * MIB
 
 
 def require_room(layout: DiskLayout, installed_bytes: int) -> None:

@@ -6,29 +6,18 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from kiln.authoring.catalog.model import Resolution, UserWish
-from kiln.authoring.compose.boot import GRUB_MODULES, GRUB_PREFIX, boot_menu, fstab_stage
+from kiln.authoring.compose.boot import boot_menu, fstab_stage, kernel_cmdline
+from kiln.authoring.compose.disk import DISK_FILE, DISK_PIPELINE, disk_pipeline, file_input, tree_input
 from kiln.authoring.compose.inline import InlineFile, file_stages, inline_source
-from kiln.authoring.compose.layout import (
-    BIOS_BOOT_BYTES,
-    BIOS_BOOT_START,
-    BIOS_BOOT_TYPE,
-    ESP_BYTES,
-    ESP_START,
-    ESP_TYPE,
-    ROOT_START,
-    ROOT_TYPE,
-    SECTOR_BYTES,
-    DiskLayout,
-    require_room,
-)
-from kiln.authoring.lock.model import Lock, LockedTree
+from kiln.authoring.compose.layout import ROOT_TYPE, DiskLayout, require_room
+from kiln.authoring.compose.packages import deb_stage, mirror_items
+from kiln.authoring.lock.model import Lock
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln_wire.digest import Digest
 
 Json = dict[str, Any]
 
 RUNNER: Final = "org.osbuild.linux"
-DISK_FILE: Final = "disk.raw"
 SQUASHFS_COMPRESSION: Final[Json] = {"method": "zstd", "options": {"level": 6}}
 SYSTEM_USER_HOME: Final = "/nonexistent"
 EXPORTS: Final = ("qcow2", "squashfs")
@@ -54,7 +43,7 @@ def compose(resolution: Resolution, lock: Lock, lock_digest: Digest) -> Json:
     image = lock.tree("image")
     require_room(layout, sum(package.installed_size_bytes for package in image.packages))
     files = [InlineFile(f.path, f.content.encode("utf-8"), f.mode, f.owner, f.group) for f in resolution.files]
-    menu = boot_menu(resolution, layout)
+    menu = boot_menu(resolution.base.title, layout, kernel_cmdline(resolution, layout))
     return {
         "version": "2",
         "metadata": {"generators": [{"name": "kiln"}], "exports": [{"name": name} for name in EXPORTS]},
@@ -67,35 +56,20 @@ def compose(resolution: Resolution, lock: Lock, lock_digest: Digest) -> Json:
                 "stages": [*_tree_stages(resolution, lock, layout, files), *file_stages([menu]), *_closing_stages()],
             },
             _squashfs_pipeline(resolution, lock),
-            _disk_pipeline(lock, layout, resolution),
+            disk_pipeline(
+                layout,
+                tree=TREE_PIPELINE,
+                build="build",
+                epoch=lock.epoch,
+                architecture=lock.architecture,
+                vendor=resolution.base.distribution,
+            ),
             _qcow2_pipeline(resolution, lock),
         ],
         "sources": {
-            "org.kiln.mirror": {"items": _mirror_items(lock.trees)},
+            "org.kiln.mirror": {"items": mirror_items(lock.trees)},
             "org.osbuild.inline": {"items": inline_source([*files, menu])},
         },
-    }
-
-
-def _mirror_items(trees: Iterable[LockedTree]) -> Json:
-    return {
-        str(package.digest): {"mirror": package.mirror, "path": package.path, "size": package.size_bytes}
-        for tree in trees
-        for package in tree.packages
-    }
-
-
-def _deb_stage(lock: Lock, tree: LockedTree) -> Json:
-    return {
-        "type": "org.kiln.deb",
-        "inputs": {
-            "packages": {
-                "type": "org.osbuild.files",
-                "origin": "org.osbuild.source",
-                "references": [str(package.digest) for package in tree.packages],
-            }
-        },
-        "options": {"architecture": lock.architecture},
     }
 
 
@@ -105,12 +79,12 @@ def _build_pipeline(lock: Lock) -> Json:
         "name": "build",
         "runner": RUNNER,
         "source-epoch": lock.epoch,
-        "stages": [_deb_stage(lock, lock.tree("build"))],
+        "stages": [deb_stage(lock.architecture, lock.tree("build"))],
     }
 
 
 def _tree_stages(resolution: Resolution, lock: Lock, layout: DiskLayout, files: list[InlineFile]) -> list[Json]:
-    stages = [_deb_stage(lock, lock.tree("image"))]
+    stages = [deb_stage(lock.architecture, lock.tree("image"))]
     if resolution.removals:
         # Before the files: some of them go where a package's own had been.
         paths = [wish.path for wish in resolution.removals]
@@ -186,10 +160,6 @@ def _unit_options(resolution: Resolution) -> Json:
     return options
 
 
-def _tree_input() -> Json:
-    return {"type": "org.osbuild.tree", "origin": "org.osbuild.pipeline", "references": [f"name:{TREE_PIPELINE}"]}
-
-
 def _squashfs_pipeline(resolution: Resolution, lock: Lock) -> Json:
     return {
         "name": "squashfs",
@@ -198,82 +168,9 @@ def _squashfs_pipeline(resolution: Resolution, lock: Lock) -> Json:
         "stages": [
             {
                 "type": "org.osbuild.squashfs",
-                "inputs": {"tree": _tree_input()},
+                "inputs": {"tree": tree_input(TREE_PIPELINE)},
                 "options": {"filename": f"{resolution.name}.squashfs", "compression": SQUASHFS_COMPRESSION},
             }
-        ],
-    }
-
-
-def _disk_pipeline(lock: Lock, layout: DiskLayout, resolution: Resolution) -> Json:
-    partitions = [
-        {
-            "name": "bios",
-            "start": BIOS_BOOT_START,
-            "size": BIOS_BOOT_BYTES,
-            "type": BIOS_BOOT_TYPE,
-            "uuid": layout.bios_uuid,
-        },
-        {"name": "esp", "start": ESP_START, "size": ESP_BYTES, "type": ESP_TYPE, "uuid": layout.esp_uuid},
-        {
-            "name": "root",
-            "start": ROOT_START,
-            "size": layout.root_bytes,
-            "type": ROOT_TYPE[lock.architecture],
-            "uuid": layout.root_partition_uuid,
-        },
-    ]
-    return {
-        "name": "disk",
-        "build": "name:build",
-        "source-epoch": lock.epoch,
-        "stages": [
-            {"type": "org.osbuild.truncate", "options": {"filename": DISK_FILE, "size": str(layout.size_bytes)}},
-            {
-                "type": "org.kiln.gpt",
-                "options": {"filename": DISK_FILE, "uuid": layout.disk_uuid, "partitions": partitions},
-            },
-            {
-                "type": "org.kiln.grub-efi",
-                "options": {
-                    "filename": DISK_FILE,
-                    "start": ESP_START,
-                    "size": ESP_BYTES,
-                    "volid": layout.esp_volume_id,
-                    "label": "ESP",
-                    "vendor": resolution.base.distribution,
-                    "root-uuid": layout.root_uuid,
-                    "prefix": GRUB_PREFIX,
-                },
-            },
-            {
-                "type": "org.osbuild.grub2.inst",
-                "options": {
-                    "filename": DISK_FILE,
-                    "platform": "i386-pc",
-                    "location": BIOS_BOOT_START // SECTOR_BYTES,
-                    "core": {
-                        "type": "mkimage",
-                        "partlabel": "gpt",
-                        "filesystem": "ext4",
-                        "modules": list(GRUB_MODULES),
-                    },
-                    "prefix": {"type": "partition", "partlabel": "gpt", "number": 2, "path": GRUB_PREFIX},
-                },
-            },
-            {
-                # Last, because the layers above a large file would each hold a copy of it.
-                "type": "org.kiln.ext4",
-                "inputs": {"tree": _tree_input()},
-                "options": {
-                    "filename": DISK_FILE,
-                    "start": ROOT_START,
-                    "size": layout.root_bytes,
-                    "uuid": layout.root_uuid,
-                    "hash-seed": layout.hash_seed,
-                    "label": "root",
-                },
-            },
         ],
     }
 
@@ -286,13 +183,7 @@ def _qcow2_pipeline(resolution: Resolution, lock: Lock) -> Json:
         "stages": [
             {
                 "type": "org.osbuild.qemu",
-                "inputs": {
-                    "image": {
-                        "type": "org.osbuild.files",
-                        "origin": "org.osbuild.pipeline",
-                        "references": {"name:disk": {"file": DISK_FILE}},
-                    }
-                },
+                "inputs": {"image": file_input(DISK_PIPELINE, DISK_FILE)},
                 "options": {
                     "filename": f"{resolution.name}.qcow2",
                     "format": {"type": "qcow2", "compat": "1.1"},

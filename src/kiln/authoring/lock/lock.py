@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from kiln.authoring.catalog.document import resolution_digest
 from kiln.authoring.catalog.model import Resolution
-from kiln.authoring.lock.indexes import STEP, IndexFetcher, IndexReader, ReadIndex
+from kiln.authoring.lock.indexes import STEP, IndexFetcher, ReadIndex
 from kiln.authoring.lock.keyrings import Keyrings
-from kiln.authoring.lock.model import BUILD_TREE, IMAGE_TREE, Lock, LockedIndex, LockedPackage, LockedTree
-from kiln.authoring.lock.openpgp import SecondOpinion, verify_with_gpgv
-from kiln.authoring.lock.packages import PackageRecord, PackagesFile, Universe
-from kiln.authoring.lock.reasons import Explanation, Root, UnmetRootError, explain
+from kiln.authoring.lock.model import BUILD_TREE, IMAGE_TREE, Lock, LockedIndex, LockedTree
+from kiln.authoring.lock.reasons import Root
 from kiln.authoring.lock.release import DEFAULT_FRESHNESS, Freshness, rfc3339
-from kiln.authoring.lock.solver import AptSolver, Solver, SolveRequest
+from kiln.authoring.lock.solver import AptSolver, Solver
+from kiln.authoring.lock.trees import lock_tree, read_offer
 from kiln.errors import Domain, ExitStatus, KilnError
-from kiln.events.model import Notice, Progress, Sink
-from kiln.linux import process
+from kiln.events.model import Progress, Sink
 from kiln_wire.digest import Digest
 
 
@@ -51,16 +49,17 @@ def make_lock(
             hint=f"choose one of: {', '.join(base.architectures)}",
             exit_status=ExitStatus.USAGE,
         )
-    reader = IndexReader(
-        fetcher, keyrings, cache, sink, now, freshness=freshness, second_opinion=gpgv_if_installed(sink)
+    offer = read_offer(
+        base.mirrors,
+        architecture,
+        fetcher=fetcher,
+        keyrings=keyrings,
+        cache=cache,
+        sink=sink,
+        now=now,
+        freshness=freshness,
     )
-    indexes = reader.read(base.mirrors, architecture)
-    universe = Universe(
-        PackagesFile(file.data, mirror=index.signed.name.mirror, suite=index.signed.name.suite, path=file.path)
-        for index in indexes
-        for file in index.files
-    )
-    essential = universe.essential_names()
+    essential = offer.universe.essential_names()
     solver = solver or AptSolver(cache / "apt", architecture)
     trees: list[LockedTree] = []
     count = 0
@@ -69,31 +68,19 @@ def make_lock(
         (IMAGE_TREE, image_roots(resolution, essential), resolution.excluded_packages),
     ):
         sink.emit(Progress(STEP, count, None, "packages", f"{tree} tree"))
-        wanted = tuple(dict.fromkeys(root.package for root in roots))
         recommends = base.recommends and tree == IMAGE_TREE
-        chosen = solver.solve(universe, indexes, SolveRequest(tree, wanted, excluded, recommends))
-        trees.append(_tree(tree, chosen, roots))
-        count += len(chosen)
+        trees.append(lock_tree(offer, solver, tree, roots, excluded=excluded, recommends=recommends))
+        count += len(trees[-1].packages)
     sink.emit(Progress(STEP, count, count, "packages"))
     return Lock(
         recipe_digest=Digest.parse(resolution.recipe_digest),
         resolution_digest=resolution_digest(resolution),
         base=base.id,
         architecture=architecture,
-        epoch=max(int(index.signed.date.timestamp()) for index in indexes),
-        indexes=tuple(map(_index, indexes)),
+        epoch=offer.epoch,
+        indexes=tuple(map(_index, offer.indexes)),
         trees=tuple(trees),
     )
-
-
-def gpgv_if_installed(sink: Sink) -> SecondOpinion | None:
-    """Return gpgv as a second verifier, or None with a notice where the host has none."""
-    try:
-        process.find_program("gpgv")
-    except KilnError:
-        sink.emit(Notice("info", "gpgv is not installed: index signatures are verified by one program instead of two"))
-        return None
-    return verify_with_gpgv
 
 
 def build_roots(resolution: Resolution, essential: Iterable[str]) -> list[Root]:
@@ -125,48 +112,6 @@ def image_roots(resolution: Resolution, essential: Iterable[str]) -> list[Root]:
     given += [Root(name, f"base {base.id}") for name in base.packages if name not in excluded]
     boot = [Root(name, f"boot {base.id}") for name in base.boot_packages if name not in excluded]
     return given + asked + boot
-
-
-def _tree(name: str, chosen: Sequence[PackageRecord], roots: Sequence[Root]) -> LockedTree:
-    """Put the solver's choice into a tree. Nothing is locked on one program's word: it is checked to be whole."""
-    try:
-        explanations = explain(chosen, roots)
-    except UnmetRootError as error:
-        raise _not_whole(name, f"{error} was asked for and is missing") from None
-    for record in chosen:
-        if unmet := explanations[record.name].unmet:
-            wanted = ", ".join(" | ".join(one.name for one in clause) for clause in unmet)
-            raise _not_whole(name, f"{record.name} {record.version} lacks {wanted}")
-    packages = [_package(record, explanations[record.name]) for record in chosen]
-    return LockedTree(name, tuple(sorted(packages, key=lambda package: (package.name, package.architecture))))
-
-
-def _not_whole(tree: str, problem: str) -> KilnError:
-    return KilnError(
-        Domain.LOCK,
-        "no-solution",
-        f"the solver's {tree} tree is not whole: {problem}",
-        hint="report this with the recipe: the solver and Kiln read the dependencies differently",
-    )
-
-
-def _package(record: PackageRecord, explanation: Explanation) -> LockedPackage:
-    return LockedPackage(
-        name=record.name,
-        version=record.version,
-        architecture=record.architecture,
-        mirror=record.mirror,
-        suite=record.suite,
-        path=record.path,
-        size_bytes=record.size_bytes,
-        digest=record.digest,
-        source=record.source,
-        source_version=record.source_version,
-        installed_size_bytes=record.installed_size_bytes,
-        essential=record.essential,
-        depends=explanation.depends,
-        reason=explanation.reason,
-    )
 
 
 def _index(index: ReadIndex) -> LockedIndex:

@@ -44,6 +44,7 @@ class PackageRecord:
     source_version: str
     installed_size_bytes: int
     essential: bool
+    priority: str
     depends: tuple[Clause, ...]
     """Pre-Depends and Depends."""
     recommends: tuple[Clause, ...]
@@ -87,6 +88,11 @@ class PackagesFile:
             if any(b"\nEssential: yes" in stanza for stanza in stanzas)
             and any(record.essential for record in self.records(name))
         )
+
+    def with_priority(self, priority: str) -> frozenset[str]:
+        """Return the names of the packages of one priority (Debian policy, section 2.5)."""
+        line = re.compile(rb"^Priority: " + priority.encode("ascii") + rb"$", re.MULTILINE)
+        return frozenset(name for name, stanzas in self._stanzas.items() if any(map(line.search, stanzas)))
 
     def records(self, name: str) -> tuple[PackageRecord, ...]:
         """Return all versions of a package, in the file's order; empty where there is none."""
@@ -152,6 +158,11 @@ class Universe:
         """Return the names of the packages marked `Essential: yes`, sorted."""
         return tuple(sorted(frozenset().union(*(file.essential for file in self.files))))
 
+    def with_priority(self, *priorities: str) -> tuple[str, ...]:
+        """Return the names of the packages of these priorities, sorted."""
+        found = [file.with_priority(priority) for file in self.files for priority in priorities]
+        return tuple(sorted(frozenset().union(*found)))
+
     def records(self, name: str) -> tuple[PackageRecord, ...]:
         """Return every record of that name, in the order of the indexes."""
         return tuple(record for file in self.files for record in file.records(name))
@@ -208,6 +219,7 @@ def _record(fields: dict[str, str], mirror: str, suite: str) -> PackageRecord:
         source_version=source["version"] or version,
         installed_size_bytes=_number(fields.get("installed-size", "") or "0") * KIBIBYTE,
         essential=fields.get("essential", "no") == "yes",
+        priority=fields.get("priority", ""),
         depends=parse_relations(fields.get("pre-depends", "")) + parse_relations(fields.get("depends", "")),
         recommends=parse_relations(fields.get("recommends", "")),
         provides=parse_relations(fields.get("provides", "")),

@@ -22,21 +22,25 @@ def build(
     update_lock: Annotated[
         bool, typer.Option("--update-lock", help="Take the newest packages instead of those of the kept lock.")
     ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Make the proposed changes to a manifest with mistakes, and build it.")
+    ] = False,
     firmware: Annotated[str, typer.Option(help="Firmware to test with: bios or uefi.")] = "bios",
     as_json: AsJson = False,
     progress: ProgressOption = "auto",
     verbose: Verbose = False,
 ) -> None:
-    """Build, boot, test and sign an image from a sentence or a recipe."""
+    """Build, boot, test and sign an image from a sentence or a recipe; or build what a manifest describes."""
     from kiln.cli.failure import guarded
 
-    raise typer.Exit(guarded(as_json, _build, request, output, update_lock, firmware, as_json, progress, verbose))
+    raise typer.Exit(guarded(as_json, _build, request, output, update_lock, fix, firmware, as_json, progress, verbose))
 
 
 def _build(
     request: str,
     output: Path | None,
     update_lock: bool,
+    fix: bool,
     firmware: str,
     as_json: bool,
     progress: Any,
@@ -44,12 +48,17 @@ def _build(
 ) -> int:
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
-    from kiln.cli.request import read_request
+    from kiln.cli.request import manifest_data, read_request
     from kiln.cli.sinks import Warnings, make_sink
     from kiln.control_plane.road.model import Order, firmware_named
     from kiln.control_plane.road.run import build_image
     from kiln.errors import ExitStatus
 
+    manifest = manifest_data(request)
+    if manifest is not None:
+        from kiln.cli.manifest import build_and_tell
+
+        return build_and_tell(request, manifest, output, update_lock, fix, as_json, progress, verbose)
     order = Order(read_request(request), output, update_lock, firmware_named(firmware))
     sink = Warnings(make_sink(progress, verbose=verbose))
     built = build_image(order, settings(), sink, environment=os.environ)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from kiln.artifact.model import Artifact
+from kiln.engine.execution.model import StageRun
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.trial.machine import Firmware
 from kiln.trial.model import TestReport
@@ -65,6 +68,12 @@ class StageTally:
 
     ran: int
     cached: int
+
+    @classmethod
+    def of(cls, stages: Iterable[StageRun]) -> StageTally:
+        """Count the stages of a build."""
+        counted = Counter(stage.cached for stage in stages)
+        return cls(ran=counted[False], cached=counted[True])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -97,8 +96,7 @@ def produce(
         _artifact(directory / f"{name}.qcow2", QCOW2, "disk", sink),
         _artifact(directory / f"{name}.squashfs", SQUASHFS, "root", sink),
     )
-    tally = Counter(stage.cached for stage in result.stages)
-    return Produced(artifacts, tree_id, StageTally(ran=tally[False], cached=tally[True]))
+    return Produced(artifacts, tree_id, StageTally.of(result.stages))
 
 
 def build_log(result: BuildResult) -> bytes:
