@@ -58,7 +58,8 @@ def licence_of(file: CopyrightFile) -> Licence:
 
 
 @functools.cache
-def _licensing() -> Any:
+def spdx_licensing() -> Any:
+    """Return the parser of SPDX licence expressions; making one takes a while."""
     from license_expression import get_spdx_licensing  # noqa: PLC0415 - only images being built need it
 
     return get_spdx_licensing()
@@ -67,7 +68,7 @@ def _licensing() -> Any:
 @functools.lru_cache(maxsize=4096)
 def _conjunction_of(parts: tuple[str, ...]) -> str:
     text = " AND ".join(f"({part})" for part in parts)
-    return str(_licensing().parse(text).simplify())
+    return str(spdx_licensing().parse(text).simplify())
 
 
 def _conjunction(parts: list[str]) -> str:
@@ -91,7 +92,7 @@ def _expression(synopsis: str, texts: dict[str, str], references: dict[str, str]
     converted = _with_exceptions(converted, synopsis, texts, references)
     text = " ".join(converted)
     try:
-        return str(_licensing().parse(text))
+        return str(spdx_licensing().parse(text))
     except Exception as error:  # the library has several kinds, none of them common
         if not type(error).__module__.startswith(("license_expression", "boolean")):
             raise
@@ -107,9 +108,10 @@ def _with_exceptions(pieces: list[str], synopsis: str, texts: dict[str, str], re
                 # An exception without a name in the list: licence and exception together are one reference.
                 result.pop()
                 result.append(_reference(f"{result.pop()} with {piece}", texts, references, text_of=synopsis))
-                continue
-            piece = exception
-        result.append(piece)
+            else:
+                result.append(exception)
+        else:
+            result.append(piece)
     return result
 
 
@@ -120,13 +122,13 @@ def _name(short: str, texts: dict[str, str], references: dict[str, str]) -> str:
     if short.lower().replace(" ", "-") in ("public-domain", "pd", "publicdomain"):
         references[PUBLIC_DOMAIN] = "The holders of the rights have placed the work in the public domain."
         return PUBLIC_DOMAIN
-    listed = _licensing().known_symbols.get(short) or _by_lower_case().get(short.lower())
+    listed = spdx_licensing().known_symbols.get(short) or _by_lower_case().get(short.lower())
     return str(listed) if listed is not None else _reference(short, texts, references)
 
 
 @functools.cache
 def _by_lower_case() -> dict[str, str]:
-    return {key.lower(): key for key in _licensing().known_symbols}
+    return {key.lower(): key for key in spdx_licensing().known_symbols}
 
 
 def _reference(short: str, texts: dict[str, str], references: dict[str, str], *, text_of: str = "") -> str:

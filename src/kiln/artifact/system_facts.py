@@ -10,7 +10,7 @@ from typing import Final
 
 from kiln.artifact.rooted import RootedTree
 
-_SHADOWED: Final = "x"  # noqa: S105 - passwd(5): the password is in another file, and here that has none
+_SHADOWED: Final = "x"
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 UNIT_DIRECTORIES: Final = ("etc/systemd/system", "usr/lib/systemd/system")
 SYSCTL_DIRECTORIES: Final = ("usr/lib/sysctl.d", "usr/local/lib/sysctl.d", "etc/sysctl.d")

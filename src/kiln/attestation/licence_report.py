@@ -7,12 +7,14 @@ choice must be fine, of `A AND B` both; `A WITH E` is matched as a whole first, 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+from kiln.artifact.licences import spdx_licensing
 from kiln.artifact.stock import Inventory
 
 UNKNOWN = "NOASSERTION"
@@ -81,12 +83,12 @@ def violations(report: LicenceReport, policy: LicencePolicy) -> tuple[LicenceVio
     return tuple(found)
 
 
+@functools.lru_cache(maxsize=4096)
 def _parse(expression: str) -> Any:
-    from license_expression import get_spdx_licensing  # noqa: PLC0415 - only this report needs it
-
-    return get_spdx_licensing().parse(expression)
+    return spdx_licensing().parse(expression)
 
 
+@functools.lru_cache(maxsize=4096)
 def _identifiers(expression: str) -> Sequence[str]:
     return [UNKNOWN] if expression == UNKNOWN else sorted({str(symbol) for symbol in _symbols(_parse(expression))})
 
