@@ -40,6 +40,7 @@ class Domain(Enum):
     HOST = "host"
     ARTIFACT = "artifact"
     TRIAL = "trial"
+    VULNERABILITY = "vulnerability"
     ATTESTATION = "attestation"
     RECORD = "record"
 

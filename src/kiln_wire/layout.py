@@ -12,6 +12,8 @@
     sbom.cdx.json             CycloneDX 1.6
     sbom.spdx.json            SPDX 2.3
     evidence/report.json      the test report; beside it the serial log, the build log and the report as JUnit XML
+    evidence/inventory.json   every file and package of the tree: owners, digests, licences
+    evidence/scan.json        known vulnerabilities of the packages, where there was a database; with vex.json beside it
     verification.json         the facts that a device can check, bound together by one id
     attestations/*.sigstore.json   one signed statement each
     record.json               the record of this build, as it stands in the chain of records
@@ -27,12 +29,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from kiln_wire.statement import (
+    BUILD_LOG_TYPE,
     CYCLONEDX_TYPE,
+    LICENCES_TYPE,
+    OPENVEX_TYPE,
     PROVENANCE_TYPE,
     RECORD_TYPE,
     SPDX_TYPE,
     TEST_RESULT_TYPE,
     VERIFICATION_TYPE,
+    VULNERABILITIES_TYPE,
 )
 
 REQUEST: Final = "request.json"
@@ -46,6 +52,11 @@ CYCLONEDX: Final = "sbom.cdx.json"
 SPDX: Final = "sbom.spdx.json"
 EVIDENCE: Final = "evidence"
 REPORT: Final = "evidence/report.json"
+INVENTORY: Final = "evidence/inventory.json"
+BUILD_LOG: Final = "evidence/build.log"
+STAGES: Final = "evidence/stages.json"
+SCAN: Final = "evidence/scan.json"
+VEX: Final = "evidence/vex.json"
 VERIFICATION: Final = "verification.json"
 ATTESTATIONS: Final = "attestations"
 RECORD: Final = "record.json"
@@ -57,6 +68,10 @@ CYCLONEDX_BUNDLE: Final = "attestations/sbom-cyclonedx.sigstore.json"
 SPDX_BUNDLE: Final = "attestations/sbom-spdx.sigstore.json"
 TEST_REPORT_BUNDLE: Final = "attestations/test-report.sigstore.json"
 VERIFICATION_BUNDLE: Final = "attestations/verification.sigstore.json"
+BUILD_LOG_BUNDLE: Final = "attestations/build-log.sigstore.json"
+LICENCES_BUNDLE: Final = "attestations/licences.sigstore.json"
+SCAN_BUNDLE: Final = "attestations/vulnerabilities.sigstore.json"
+VEX_BUNDLE: Final = "attestations/vex.sigstore.json"
 RECORD_BUNDLE: Final = "attestations/record.sigstore.json"
 
 REQUIRED_STATEMENTS: Final[Mapping[str, str]] = {
@@ -68,7 +83,15 @@ REQUIRED_STATEMENTS: Final[Mapping[str, str]] = {
 }
 """Bundle -> type of the predicate that it must hold. An image without one of them is refused."""
 
-KNOWN_STATEMENTS: Final[Mapping[str, str]] = {**REQUIRED_STATEMENTS, RECORD_BUNDLE: RECORD_TYPE}
+KNOWN_STATEMENTS: Final[Mapping[str, str]] = {
+    **REQUIRED_STATEMENTS,
+    BUILD_LOG_BUNDLE: BUILD_LOG_TYPE,
+    LICENCES_BUNDLE: LICENCES_TYPE,
+    SCAN_BUNDLE: VULNERABILITIES_TYPE,
+    VEX_BUNDLE: OPENVEX_TYPE,
+    RECORD_BUNDLE: RECORD_TYPE,
+}
+"""Those that can be there; a policy may require more of them than an image must have."""
 
 STATED_CONTENT: Final[Mapping[str, str]] = {
     CYCLONEDX: CYCLONEDX_BUNDLE,

@@ -21,7 +21,7 @@ the verdict is a refusal unless that key is among the trusted ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from kiln_wire import dsse, layout
 from kiln_wire.canonical import CanonicalError, canonical_json
@@ -218,6 +218,9 @@ class _Verification:
         record = evidence.statements.get(layout.RECORD_BUNDLE)
         if record is not None:
             evidence.compare_content(layout.RECORD, _canonical(record.predicate))
+            for name in _recorded_files(record.predicate) - evidence.entries.keys() - evidence.named:
+                # A statement that nobody requires can still not be taken away without a trace.
+                evidence.unusable(name, "missing-file", "a file that the record lists", "no such file")
         elif layout.RECORD_BUNDLE in evidence.entries:
             evidence.accounted.add(layout.RECORD)  # its bundle is already named
         if not set(layout.REQUIRED_STATEMENTS) <= evidence.statements.keys():
@@ -238,6 +241,14 @@ class _Verification:
             files=len(evidence.entries),
             bytes_hashed=evidence.bytes_hashed,
         )
+
+
+def _recorded_files(predicate: Any) -> set[str]:
+    """Return the names of the files that a signed record lists."""
+    try:
+        return {item["path"] for item in predicate["run"]["files"]}
+    except (KeyError, TypeError):
+        return set()
 
 
 def _canonical(predicate: object) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from kiln.artifact.licences import Source
 from kiln.artifact.model import QCOW2, SQUASHFS, Artifact
+from kiln.artifact.stock import Inventory, StockedPackage, TreeFile, inventory_bytes
 from kiln.attestation.attest import attest
 from kiln.attestation.model import Attested, AttestInputs, Builder
 from kiln.attestation.signer import FileSigner, Signer, sign_statement
@@ -78,6 +81,38 @@ def make_lock(image: tuple[LockedPackage, ...] = IMAGE_PACKAGES) -> Lock:
     )
 
 
+def make_inventory(lock: Lock, **licences: str) -> Inventory:
+    """Return an inventory that agrees with *lock*: a file for each package, and one that no package owns."""
+    packages = lock.tree("image").packages
+
+    def file(path: str, *owners: str) -> TreeFile:
+        data = path.encode()
+        return TreeFile(path, "file", 0o644, 0, 0, len(data), owners, Digest.of(data), hashlib.sha1(data).hexdigest())
+
+    files = [
+        file(f"/usr/share/{item.name}/{item.architecture}", f"{item.name}:{item.architecture}") for item in packages
+    ]
+    return Inventory(
+        packages=tuple(
+            StockedPackage(item.name, item.architecture, item.version, *_licence(licences.get(item.name, "")))
+            for item in packages
+        ),
+        files=tuple(sorted([*files, file("/etc/hostname")], key=lambda item: item.path)),
+        alterations=(),
+        licence_texts=(("LicenseRef-own", "Do as you like."),)
+        if any("LicenseRef-own" in text for text in licences.values())
+        else (),
+        accounts=(),
+        groups=(),
+        units=(),
+        sysctls=(),
+    )
+
+
+def _licence(expression: str) -> tuple[str, Source]:
+    return expression, "dep5" if expression else "none"
+
+
 def make_report(image: Digest, *verdicts: Verdict) -> TestReport:
     checks = tuple(
         CheckResult(f"check-{number}", "unit-active", (), "feature ssh", verdict, "active", "active", 0.25)
@@ -110,6 +145,8 @@ def make_inputs(directory: Path, *, verdicts: tuple[Verdict, ...] = (), lock: Lo
         "evidence/report.xml": b"<testsuite/>\n",
         "evidence/serial.log": b"Linux version 6.1\n",
         "evidence/build.log": b"stage 1\n",
+        "evidence/stages.json": canonical_json({"kind": "kiln.stages/v1", "stages": []}),
+        "evidence/inventory.json": inventory_bytes(make_inventory(lock)),
     }
     (directory / "evidence").mkdir(parents=True)
     for name, data in files.items():

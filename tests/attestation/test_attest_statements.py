@@ -50,6 +50,8 @@ def test_provenance_names_request_recipe_lock_and_every_source_by_digest(tmp_pat
         "dpkg-manifest",
         "squashfs-hashes.sha256",
         "evidence/build.log",
+        "evidence/stages.json",
+        "evidence/inventory.json",
         "evidence/report.json",
         "evidence/report.xml",
         "evidence/serial.log",
@@ -71,7 +73,7 @@ def test_all_that_was_written_is_returned_with_its_digest(tmp_path: Path) -> Non
     for file in attested.files:
         assert Digest.of_file(tmp_path / "box" / file.name) == file.digest
         assert (tmp_path / "box" / file.name).stat().st_size == file.size_bytes
-    assert len(attested.files) == 3 + 5 + 1
+    assert len(attested.files) == 3 + 7 + 1
     document = (tmp_path / "box/verification.json").read_bytes()
     assert document == canonical_json(encode(attested.verification))
 

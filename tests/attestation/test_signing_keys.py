@@ -174,7 +174,7 @@ def test_bundles_verify_with_cryptography_by_the_specifications_alone(keys: Path
     public = load_pem_public_key((tmp_path / "box/kiln.pub").read_bytes())
     assert isinstance(public, ec.EllipticCurvePublicKey)
     bundles = sorted((tmp_path / "box/attestations").iterdir())
-    assert len(bundles) == 5
+    assert len(bundles) == 7
     for path in bundles:
         envelope = json.loads(path.read_bytes())["dsseEnvelope"]
         payload = base64.b64decode(envelope["payload"])

@@ -6,26 +6,36 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kiln.artifact.model import Artifact, Role
+from kiln.artifact.stock import read_inventory
+from kiln.attestation.agreement import require_agreement
+from kiln.attestation.build_log import build_log_predicate
 from kiln.attestation.components import Bill, components
 from kiln.attestation.cyclonedx import cyclonedx
+from kiln.attestation.licence_report import licence_report
 from kiln.attestation.model import Attested, AttestInputs, WrittenFile
 from kiln.attestation.provenance import provenance
 from kiln.attestation.report import result_predicate, summarise
 from kiln.attestation.signer import Signer, sign_statement
 from kiln.attestation.spdx import spdx
+from kiln.attestation.vulnerabilities import vulnerabilities_predicate, with_vulnerabilities
 from kiln.errors import Domain, KilnError
 from kiln.linux.files import write_atomic
+from kiln.vulnerabilities.result import ScanResult, read_scan
 from kiln_wire import layout
 from kiln_wire.canonical import CanonicalError, canonical_json, strict_loads
 from kiln_wire.codec import encode
 from kiln_wire.digest import Digest
 from kiln_wire.files import DirectoryFiles, FileError
 from kiln_wire.statement import (
+    BUILD_LOG_TYPE,
     CYCLONEDX_TYPE,
+    LICENCES_TYPE,
+    OPENVEX_TYPE,
     PROVENANCE_TYPE,
     SPDX_TYPE,
     TEST_RESULT_TYPE,
     VERIFICATION_TYPE,
+    VULNERABILITIES_TYPE,
     Subject,
     statement_json,
 )
@@ -41,19 +51,25 @@ _DOCUMENTS: Final = (
     layout.SQUASHFS_HASHES,
     layout.DPKG_MANIFEST,
     layout.REPORT,
+    layout.INVENTORY,
+    layout.BUILD_LOG,
+    layout.STAGES,
 )
 
 
 def attest(inputs: AttestInputs, signer: Signer) -> Attested:
     """Write SBOMs, verification.json, kiln.pub and all bundles into the image directory.
 
-    A failed test is attested as such. The SBOMs depend only on lock, image and licences; times stand in the
-    provenance alone. Raises KilnError(ATTESTATION): `missing-evidence` if a file is not there or can't be read,
-    `evidence-disagrees` if report, recipe, resolution and lock are not of the same build.
+    A failed test is attested as such. The SBOMs depend only on lock, image and inventory; times stand in provenance
+    and scan alone. Raises KilnError(ATTESTATION): `missing-evidence` if a file is not there or can't be read,
+    `evidence-disagrees` if report, recipe, resolution and lock are not of the same build, `sbom-disagrees` if lock and
+    inventory name different packages or files.
     """
     disk, root = (_artifact(inputs, role) for role in ("disk", "root"))
     evidence = _evidence_digests(inputs)
-    recipe = _check(inputs, disk)
+    documents = _check(inputs, disk)
+    inventory = read_inventory((inputs.directory / layout.INVENTORY).read_bytes(), layout.INVENTORY)
+    require_agreement(inputs.lock.tree("image"), inventory, documents[layout.RESOLUTION])
     writer = _Writer(inputs, signer)
     bill = Bill(
         name=inputs.name,
@@ -61,21 +77,30 @@ def attest(inputs: AttestInputs, signer: Signer) -> Attested:
         lock_digest=evidence[layout.LOCK],
         artifacts=inputs.artifacts,
         components=components(inputs.lock, inputs.lock.tree("image")),
-        licences=inputs.licences,
+        inventory=inventory,
         kiln_version=inputs.builder.version,
     )
-    writer.stated(layout.CYCLONEDX, layout.CYCLONEDX_BUNDLE, CYCLONEDX_TYPE, cyclonedx(bill))
+    scan = _scan(inputs)
+    writer.stated(
+        layout.CYCLONEDX, layout.CYCLONEDX_BUNDLE, CYCLONEDX_TYPE, with_vulnerabilities(cyclonedx(bill), scan)
+    )
     writer.stated(layout.SPDX, layout.SPDX_BUNDLE, SPDX_TYPE, spdx(bill))
     verification = _verification(inputs, evidence, disk, root)
     writer.stated(layout.VERIFICATION, layout.VERIFICATION_BUNDLE, VERIFICATION_TYPE, encode(verification))
     writer.bundle(layout.TEST_REPORT_BUNDLE, TEST_RESULT_TYPE, result_predicate(inputs.report, evidence))
+    writer.bundle(layout.BUILD_LOG_BUNDLE, BUILD_LOG_TYPE, build_log_predicate(inputs.directory, evidence))
+    writer.bundle(layout.LICENCES_BUNDLE, LICENCES_TYPE, encode(licence_report(inventory)))
+    if scan is not None:
+        writer.bundle(layout.SCAN_BUNDLE, VULNERABILITIES_TYPE, vulnerabilities_predicate(scan))
+    if layout.VEX in evidence:
+        writer.bundle(layout.VEX_BUNDLE, OPENVEX_TYPE, strict_loads((inputs.directory / layout.VEX).read_bytes()))
     listed = {layout.REQUEST, layout.RECIPE, layout.LOCK, layout.RESOLUTION, layout.PLAN}
     writer.bundle(
         layout.PROVENANCE_BUNDLE,
         PROVENANCE_TYPE,
         provenance(
             request_text=inputs.request_text,
-            recipe=recipe,
+            recipe=documents[layout.RECIPE],
             lock=inputs.lock,
             files=evidence,
             byproducts=sorted(evidence.keys() - listed),
@@ -141,9 +166,15 @@ def _evidence_digests(inputs: AttestInputs) -> Mapping[str, Digest]:
     return digests
 
 
-def _check(inputs: AttestInputs, disk: Artifact) -> Any:
-    """Check that the evidence is of one build, and return the recipe's document."""
-    documents = {}
+def _scan(inputs: AttestInputs) -> ScanResult | None:
+    """Return the result of the scan, where there was one."""
+    path = inputs.directory / layout.SCAN
+    return read_scan(path.read_bytes(), layout.SCAN) if path.exists() else None
+
+
+def _check(inputs: AttestInputs, disk: Artifact) -> dict[str, Any]:
+    """Check that the evidence is of one build, and return the documents of recipe and resolution."""
+    documents: dict[str, Any] = {}
     for name, expected in (
         (layout.RECIPE, inputs.lock.recipe_digest),
         (layout.RESOLUTION, inputs.lock.resolution_digest),
@@ -157,7 +188,7 @@ def _check(inputs: AttestInputs, disk: Artifact) -> Any:
             raise _disagrees(f"the lock was made from another {name}: {expected}, not {got}")
     if inputs.report.image_digest != str(disk.digest):
         raise _disagrees(f"the tests ran on another image: {inputs.report.image_digest}, not {disk.digest}")
-    return documents[layout.RECIPE]
+    return documents
 
 
 def _verification(inputs: AttestInputs, evidence: Mapping[str, Digest], disk: Artifact, root: Artifact) -> Verification:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
 from uuid import UUID, uuid5
 
 from kiln.artifact.model import Artifact
+from kiln.artifact.stock import Inventory, StockedPackage, TreeFile
 from kiln.authoring.lock.model import Lock, LockedPackage, LockedTree
+from kiln.authoring.lock.purl import distribution, package_url
 from kiln_wire.canonical import canonical_json
 from kiln_wire.codec import encode
 from kiln_wire.digest import Digest
@@ -37,14 +38,25 @@ class Bill:
     lock_digest: Digest
     artifacts: tuple[Artifact, ...]
     components: tuple[Component, ...]
-    licences: Mapping[str, str]
-    """Name of a package -> SPDX licence expression, where it is known."""
+    inventory: Inventory
     kiln_version: str
 
     @property
     def disk(self) -> Artifact:
         """The artifact that boots."""
         return next(artifact for artifact in self.artifacts if artifact.role == "disk")
+
+    def licences(self) -> Mapping[str, StockedPackage]:
+        """Return id of a package -> what the tree says about its licence, where it says something."""
+        return {f"{item.name}:{item.architecture}": item for item in self.inventory.packages if item.licence}
+
+    def files(self) -> Mapping[str, Sequence[TreeFile]]:
+        """Return id of a package (empty for none) -> its regular files; a file of several is the first one's."""
+        owned: dict[str, list[TreeFile]] = {}
+        for file in self.inventory.files:
+            if file.type == "file":
+                owned.setdefault(file.packages[0] if file.packages else "", []).append(file)
+        return owned
 
     @property
     def uuid(self) -> UUID:
@@ -53,18 +65,9 @@ class Bill:
         return uuid5(NAMESPACE, canonical_json(identity).decode("utf-8"))
 
 
-def distribution(base: str) -> str:
-    """Return the distribution of a base such as `debian-12`."""
-    return base.partition("-")[0]
-
-
-def package_url(package: LockedPackage, base: str) -> str:
-    """Return `pkg:deb/debian/name@version?arch=amd64&distro=debian-12`, the form that scanners emit.
-
-    Spelled here and not by packageurl, which takes ten times as long; a test holds the two together.
-    """
-    name, version = quote(package.name, safe=""), quote(package.version, safe=":")
-    return f"pkg:deb/{distribution(base)}/{name}@{version}?arch={package.architecture}&distro={base}"
+def package_id(package: LockedPackage) -> str:
+    """Return `name:architecture`, by which an inventory names a package."""
+    return f"{package.name}:{package.architecture}"
 
 
 def components(lock: Lock, tree: LockedTree) -> tuple[Component, ...]:

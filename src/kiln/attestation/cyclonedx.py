@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from kiln.attestation.components import Bill, Component, epoch_text
+from kiln.artifact.stock import StockedPackage, TreeFile
+from kiln.attestation.components import Bill, Component, epoch_text, package_id
 from kiln_wire.digest import Digest
 
 _IMAGE_REF = "image"
@@ -14,9 +15,10 @@ _IMAGE_REF = "image"
 def cyclonedx(bill: Bill) -> dict[str, Any]:
     """Return the SBOM of the image: the same lock and the same image give the same document.
 
-    The image contains every package, so it depends on each; edges between packages are those of the lock.
+    The image contains every package, so it depends on each; edges between packages are those of the lock. Where a
+    package's files lie stands in its evidence; files that no package owns are parts of the image, with their digests.
     """
-    listed = bill.components
+    listed, licences, files = bill.components, bill.licences(), bill.files()
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -26,10 +28,13 @@ def cyclonedx(bill: Bill) -> dict[str, Any]:
             "timestamp": epoch_text(bill.lock.epoch),
             "lifecycles": [{"phase": "build"}],
             "tools": {"components": [{"type": "application", "name": "kiln", "version": bill.kiln_version}]},
-            "component": _image(bill),
+            "component": _image(bill, files.get("", ())),
             "properties": [{"name": "kiln:lock", "value": str(bill.lock_digest)}],
         },
-        "components": [_component(item, bill.licences) for item in listed],
+        "components": [
+            _component(item, licences.get(package_id(item.package)), files.get(package_id(item.package), ()))
+            for item in listed
+        ],
         "dependencies": [
             {"ref": _IMAGE_REF, "dependsOn": sorted(item.purl for item in listed)},
             *({"ref": item.purl, "dependsOn": list(item.depends)} for item in listed),
@@ -37,7 +42,7 @@ def cyclonedx(bill: Bill) -> dict[str, Any]:
     }
 
 
-def _image(bill: Bill) -> dict[str, Any]:
+def _image(bill: Bill, unowned: Sequence[TreeFile]) -> dict[str, Any]:
     return {
         "type": "operating-system",
         "bom-ref": _IMAGE_REF,
@@ -52,6 +57,11 @@ def _image(bill: Bill) -> dict[str, Any]:
                 "hashes": _hashes(artifact.digest),
             }
             for artifact in bill.artifacts
+        ]
+        + [
+            {"type": "file", "bom-ref": f"file:{file.path}", "name": file.path, "hashes": _hashes(file.digest)}
+            for file in unowned
+            if file.digest is not None
         ],
         "properties": [
             {"name": "kiln:base", "value": bill.lock.base},
@@ -60,7 +70,7 @@ def _image(bill: Bill) -> dict[str, Any]:
     }
 
 
-def _component(item: Component, licences: Mapping[str, str]) -> dict[str, Any]:
+def _component(item: Component, licence: StockedPackage | None, files: Sequence[TreeFile]) -> dict[str, Any]:
     package = item.package
     result: dict[str, Any] = {
         "type": "library",
@@ -76,8 +86,11 @@ def _component(item: Component, licences: Mapping[str, str]) -> dict[str, Any]:
             {"name": "kiln:reason", "value": package.reason},
         ],
     }
-    if licence := licences.get(package.name):
-        result["licenses"] = [{"expression": licence}]
+    if licence is not None:
+        how = "declared" if licence.licence_source == "dep5" else "concluded"
+        result["licenses"] = [{"expression": licence.licence, "acknowledgement": how}]
+    if files:
+        result["evidence"] = {"occurrences": [{"location": file.path} for file in files]}
     return result
 
 

@@ -6,11 +6,9 @@ what can't be read from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
 
 from kiln.artifact.model import Artifact
 from kiln.authoring.lock.model import Lock
@@ -34,8 +32,9 @@ class AttestInputs:
     """One finished build in its image directory.
 
     The directory must already hold request.json, recipe.json, resolution.json, kiln.lock, plan.json, both artifacts,
-    squashfs-hashes.sha256, dpkg-manifest and evidence/report.json. Every further file below evidence/ is listed in
-    the provenance as it is found, so nothing may be written there afterwards.
+    squashfs-hashes.sha256, dpkg-manifest, and in evidence/ report.json, inventory.json, build.log and stages.json.
+    scan.json and vex.json there get statements of their own. Every file below evidence/ is listed in the provenance as
+    it is found, so nothing may be written there afterwards.
     """
 
     directory: Path
@@ -53,8 +52,6 @@ class AttestInputs:
     started: datetime
     finished: datetime
     """When building and testing began and ended; with a time zone."""
-    licences: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Name of a package -> SPDX licence expression, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kiln.attestation.components import package_url
 from kiln.attestation.model import Builder
 from kiln.authoring.lock.model import Lock
+from kiln.authoring.lock.purl import package_url
 from kiln_wire import layout
 from kiln_wire.digest import Digest
 from kiln_wire.packages import index_uri

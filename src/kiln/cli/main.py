@@ -9,15 +9,18 @@ from typing import Annotated
 import typer
 
 from kiln import __version__
+from kiln.cli.commands.advisories import advisories
 from kiln.cli.commands.build import build
 from kiln.cli.commands.describe import describe
 from kiln.cli.commands.doctor import doctor
 from kiln.cli.commands.feature import feature
+from kiln.cli.commands.licences import licences
 from kiln.cli.commands.lock import lock
 from kiln.cli.commands.records import records
 from kiln.cli.commands.resolve import resolve
 from kiln.cli.commands.run import run as run_image
 from kiln.cli.commands.sbom import sbom
+from kiln.cli.commands.scan import scan
 from kiln.cli.commands.schema import schema
 from kiln.cli.commands.verify import verify
 
@@ -52,7 +55,10 @@ app.command()(lock)
 app.command(name="run")(run_image)
 app.command()(verify)
 app.command()(sbom)
+app.command()(licences)
+app.command()(scan)
 app.command()(doctor)
+app.add_typer(advisories, name="advisories")
 app.add_typer(feature, name="feature")
 app.add_typer(records, name="records")
 app.add_typer(schema, name="schema")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from kiln.artifact.stock import Inventory, read_inventory
 from kiln.errors import Domain, ExitStatus, KilnError
+from kiln_wire import layout
 
 DISK_SUFFIXES: Final = (".qcow2",)
 
@@ -28,3 +30,21 @@ def disk_of(path: Path) -> Path:
         hint="give an image directory that `kiln build` has made, or a disk image",
         exit_status=ExitStatus.NOT_FOUND,
     )
+
+
+def inventory_of(path: Path) -> Inventory:
+    """Return the inventory of an image directory, or of the one that the file *path* lies in.
+
+    Raises KilnError(ARTIFACT) `no-inventory` or `bad-inventory`.
+    """
+    file = (path if path.is_dir() else path.parent) / layout.INVENTORY
+    try:
+        return read_inventory(file.read_bytes(), str(file))
+    except OSError as error:
+        raise KilnError(
+            Domain.ARTIFACT,
+            "no-inventory",
+            f"{file} can't be read: {error.strerror}",
+            hint="give an image directory that `kiln build` has made; an older one is completed by building again",
+            exit_status=ExitStatus.NOT_FOUND,
+        ) from error

@@ -8,6 +8,13 @@ keyrings = ["/etc/kiln/keyrings"]
 
 [mirrors]                        # logical name -> base URLs, tried in this order
 debian = ["<base URL>"]
+
+[advisories]                     # name of a source -> where its advisories are
+local = { folder = "/srv/advisories" }
+osv = { mirror = "osv", path = "Debian/all.zip" }
+
+[vulnerabilities]
+vex = ["/etc/kiln/vex"]          # OpenVEX or CycloneDX documents, or folders of them
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ import platformdirs
 
 from kiln.authoring.recipe.model import HardeningLevel
 from kiln.errors import Domain, ExitStatus, KilnError, Place
+from kiln.vulnerabilities.model import AdvisorySource
 
 FILE_NAME: Final = "kiln.toml"
 SYSTEM_STATE: Final = Path("/var/lib/kiln")
@@ -39,6 +47,8 @@ class Settings:
     hardening: HardeningLevel = DEFAULT_HARDENING
     keyrings: tuple[Path, ...] = ()
     mirrors: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    advisories: tuple[AdvisorySource, ...] = ()
+    vex: tuple[Path, ...] = ()
 
     @property
     def store(self) -> Path:
@@ -54,6 +64,11 @@ class Settings:
     def keys(self) -> Path:
         """Private keys, one directory."""
         return self.state / "keys"
+
+    @property
+    def advisory_database(self) -> Path:
+        """Known vulnerabilities; made by `kiln advisories`."""
+        return self.state / "advisories.db"
 
     @property
     def runs(self) -> Path:
@@ -99,6 +114,8 @@ def _apply(settings: Settings, path: Path) -> Settings:
         "hardening": lambda value: {"hardening": _level(path, value)},
         "keyrings": lambda value: {"keyrings": tuple(path.parent / item for item in _texts(path, "keyrings", value))},
         "mirrors": lambda value: {"mirrors": _mirrors(path, value)},
+        "advisories": lambda value: {"advisories": _advisories(path, value)},
+        "vulnerabilities": lambda value: {"vex": _vex(path, value)},
     }
     for key, value in data.items():
         if key not in readers:
@@ -130,6 +147,28 @@ def _mirrors(path: Path, value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     if not isinstance(value, dict):
         raise _bad(path, "mirrors", "expected a table of logical names")
     return tuple((name, _texts(path, f"mirrors.{name}", urls)) for name, urls in sorted(value.items()))
+
+
+def _advisories(path: Path, value: Any) -> tuple[AdvisorySource, ...]:
+    if not isinstance(value, dict):
+        raise _bad(path, "advisories", "expected a table of sources")
+    found = []
+    for name, entry in sorted(value.items()):
+        key = f"advisories.{name}"
+        if not isinstance(entry, dict) or set(entry) not in ({"folder"}, {"mirror", "path"}):
+            raise _bad(path, key, 'expected { folder = "…" } or { mirror = "…", path = "…" }')
+        texts = {part: _text(path, f"{key}.{part}", text) for part, text in entry.items()}
+        if "folder" in texts:
+            found.append(AdvisorySource(name, folder=path.parent / texts["folder"]))
+        else:
+            found.append(AdvisorySource(name, mirror=texts["mirror"], path=texts["path"]))
+    return tuple(found)
+
+
+def _vex(path: Path, value: Any) -> tuple[Path, ...]:
+    if not isinstance(value, dict) or set(value) - {"vex"}:
+        raise _bad(path, "vulnerabilities", "expected a table with `vex`")
+    return tuple(path.parent / item for item in _texts(path, "vulnerabilities.vex", value.get("vex", [])))
 
 
 def _bad(path: Path, key: str, problem: str) -> KilnError:

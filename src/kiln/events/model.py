@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Unit = Literal["bytes", "packages", "stages", "checks", "files", "seconds"]
+Unit = Literal["bytes", "packages", "stages", "checks", "files", "advisories", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 from io import BufferedRandom
+from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -90,6 +91,35 @@ class Fetcher:
             return bytes(data)
 
         return self._try_all(mirror, path, once)
+
+    def download_latest(self, step: str, mirror: str, path: str, destination: Path, *, max_bytes: int) -> None:
+        """Fetch a large file whose digest is not known: whoever reads it must be able to refuse what it says.
+
+        Raises KilnError(FETCH) with reason `mirror-down`, `not-found`, `too-large`, `no-space` or `unknown-mirror`.
+        """
+
+        def once(url: str) -> None:
+            with destination.open("wb") as file, self._client.stream("GET", url) as response:
+                response.raise_for_status()
+                length = response.headers.get("Content-Length", "")
+                total = int(length) if length.isascii() and length.isdigit() else None
+                meter = _Meter(step, self._sink, total)
+                received = 0
+                for piece in response.iter_raw():
+                    received += len(piece)
+                    if received > max_bytes:
+                        raise _refuse("too-large", f"{_name(mirror, path)} has more than {max_bytes} bytes")
+                    file.write(piece)
+                    meter.count(len(piece), path.rpartition("/")[2])
+                if total is not None and received != total:
+                    raise httpx.RemoteProtocolError(f"{received} bytes instead of {total}")
+
+        try:
+            self._try_all(mirror, path, once)
+        except OSError as error:
+            if error.errno in (ENOSPC, EDQUOT):
+                raise disk_full(destination, Domain.FETCH) from error
+            raise
 
     def download_all(self, step: str, downloads: Sequence[Download]) -> None:
         """Fetch every file that is not at its destination yet, several at once, reporting bytes to the sink.
@@ -266,24 +296,30 @@ class _Meter:
         self._lock = threading.Lock()
 
     def add(self, count: int, download: Download) -> None:
+        self.count(count, _file_name(download))
+
+    def count(self, count: int, item: str) -> None:
         with self._lock:
             self._done += count
             now = time.monotonic()
             if now - self._last < PROGRESS_INTERVAL_SECONDS:
                 return
             self._last = now
-            self._emit(download)
+            self._emit(item)
 
     def file_done(self, download: Download) -> None:
         with self._lock:
-            self._emit(download)
+            self._emit(_file_name(download))
 
     def finish(self) -> None:
         self._sink.emit(Progress(self._step, self._done, self._done, "bytes"))
 
-    def _emit(self, download: Download) -> None:
-        item = download.url_path.rpartition("/")[2]
+    def _emit(self, item: str) -> None:
         self._sink.emit(Progress(self._step, self._done, self._total, "bytes", item))
+
+
+def _file_name(download: Download) -> str:
+    return download.url_path.rpartition("/")[2]
 
 
 def _hash(file: BufferedRandom, algorithm: str) -> str:

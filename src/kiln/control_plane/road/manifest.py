@@ -22,7 +22,7 @@ from kiln.authoring.unlocked.packages import mirror_urls
 from kiln.authoring.unlocked.read import is_unlocked, read_manifest
 from kiln.control_plane.locations import libdir
 from kiln.control_plane.road.model import StageTally, StepReport
-from kiln.control_plane.road.produce import BUILD_LOG, BUILD_TITLE, CountedSources, build_log
+from kiln.control_plane.road.produce import BUILD_TITLE, CountedSources, build_log
 from kiln.control_plane.road.steps import Running, Steps
 from kiln.control_plane.settings import Settings
 from kiln.engine.execution.engine import Engine
@@ -196,8 +196,8 @@ class _Run:
             result = engine.build(loaded, names)
             (self.directory / layout.EVIDENCE).mkdir(parents=True, exist_ok=True)
             tally = StageTally.of(result.stages)
-            if tally.ran or not (self.directory / BUILD_LOG).exists():
-                write_atomic(self.directory / BUILD_LOG, build_log(result))
+            if tally.ran or not (self.directory / layout.BUILD_LOG).exists():
+                write_atomic(self.directory / layout.BUILD_LOG, build_log(result))
             artifacts: list[Exported] = []
             for name in names:
                 self.sink.emit(StepStarted("build", f"exporting {name}"))

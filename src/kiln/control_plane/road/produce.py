@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kiln.artifact.inventory import dpkg_manifest, squashfs_hashes
 from kiln.artifact.model import QCOW2, SQUASHFS, Artifact, Role
+from kiln.artifact.stock import inventory_bytes, take_stock
+from kiln.attestation.build_log import stages_bytes
 from kiln.authoring.compose.plan import EXPORTS, TREE_PIPELINE
 from kiln.control_plane.road.model import StageTally
 from kiln.control_plane.road.steps import Running, Steps
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from kiln.fetch.client import Fetcher
 
 BUILD_TITLE = "building the image"
-BUILD_LOG = "evidence/build.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,10 @@ def produce(
         engine = Engine(store, libdir, CountedSources(open_fetcher, steps, running), sink)
         result = engine.build(engine.load(plan), [*EXPORTS, TREE_PIPELINE])
         (directory / layout.EVIDENCE).mkdir(parents=True, exist_ok=True)
-        if any(not stage.cached for stage in result.stages) or not (directory / BUILD_LOG).exists():
+        if any(not stage.cached for stage in result.stages) or not (directory / layout.STAGES).exists():
             # A run that found everything in the store has nothing to add to what the stages once printed.
-            write_atomic(directory / BUILD_LOG, build_log(result))
+            write_atomic(directory / layout.BUILD_LOG, build_log(result))
+            write_atomic(directory / layout.STAGES, stages_bytes(result))
         for export in EXPORTS:
             sink.emit(StepStarted("build", f"exporting {export}"))
             engine.export(result.objects[export], directory)
@@ -91,6 +93,7 @@ def produce(
         with store.mounted(tree) as path:
             write_atomic(directory / layout.SQUASHFS_HASHES, squashfs_hashes(path, sink))
             write_atomic(directory / layout.DPKG_MANIFEST, dpkg_manifest(path))
+            write_atomic(directory / layout.INVENTORY, inventory_bytes(take_stock(path, sink)))
         tree_id = str(store.content_id(tree))
     artifacts = (
         _artifact(directory / f"{name}.qcow2", QCOW2, "disk", sink),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 IMAGES: Final = "images"
 TRIAL_EVIDENCE: Final = ("evidence/report.json", "evidence/report.xml", "evidence/serial.log")
+BUILD_EVIDENCE: Final = (layout.BUILD_LOG, layout.STAGES, layout.INVENTORY)
 SSH_PACKAGE: Final = "openssh-server"
 SUDO_PACKAGE: Final = "sudo"
 
@@ -188,6 +189,7 @@ class _Making:
     def run(self) -> Built:
         artifacts, notes = self._build()
         report = self._test(artifacts)
+        self._scan(artifacts)
         proof = self._attest(artifacts, report)
         return Built(
             name=self.road.name,
@@ -207,12 +209,13 @@ class _Making:
     def _build(self) -> tuple[tuple[Artifact, ...], dict[str, Any]]:
         name = self.road.name
         programs = libdir(self.road.environment)
-        inputs = fingerprint("build", str(Digest.of_file(self.directory / layout.PLAN)), program_stamps(programs))
+        plan = str(Digest.of_file(self.directory / layout.PLAN))
+        inputs = fingerprint("build", plan, program_stamps(programs), BUILD_EVIDENCE)
         with self.steps.run("build", "building the image") as running:
             notes = self.ledger.finished("build", inputs)
             running.cached = notes is not None
             if notes is None:
-                from kiln.control_plane.road.produce import BUILD_LOG, produce  # noqa: PLC0415
+                from kiln.control_plane.road.produce import produce  # noqa: PLC0415
 
                 produced = produce(
                     self.plan,
@@ -230,7 +233,7 @@ class _Making:
                     "stages": encode(produced.stages),
                 }
                 files = [artifact.name for artifact in produced.artifacts]
-                files += [layout.SQUASHFS_HASHES, layout.DPKG_MANIFEST, BUILD_LOG]
+                files += [layout.SQUASHFS_HASHES, layout.DPKG_MANIFEST, *BUILD_EVIDENCE]
                 self.ledger.finish("build", inputs, files, notes)
             artifacts = tuple(decode(Artifact, item) for item in notes["artifacts"])
             stages = notes["stages"]
@@ -296,6 +299,18 @@ class _Making:
             if feature.id == "ssh":
                 return int(str(dict(feature.options).get("port", 22)))
         return 22
+
+    def _scan(self, artifacts: tuple[Artifact, ...]) -> None:
+        """Look for known vulnerabilities where there is a database; its absence is said, not hidden."""
+        from kiln.control_plane.road.examine import examine, forget  # noqa: PLC0415
+
+        settings = self.road.settings
+        if not settings.advisory_database.exists():
+            forget(self.directory)
+            return
+        disk = next(artifact for artifact in artifacts if artifact.role == "disk")
+        with self.steps.run("scan", "looking for known vulnerabilities") as running:
+            examine(self.directory, disk, self.lock, settings, self.ledger, running, self.road.sink, self.road.clock)
 
     def _attest(self, artifacts: tuple[Artifact, ...], report: TestReport) -> dict[str, Any]:
         names = [layout.REQUEST, layout.RECIPE, layout.RESOLUTION, layout.LOCK, layout.PLAN]
