@@ -5,10 +5,10 @@ from __future__ import annotations
 from pages import page, rows, sections, words
 
 from kiln.control_plane.road.author import INTERPRETATION
-from kiln.control_plane.road.produce import BUILD_LOG
 from kiln.trial import run
 from kiln.trial.assertions.content import COMMAND_SECONDS
 from kiln.trial.assertions.network import CONTAINER_SECONDS
+from kiln_wire.layout import BUILD_LOG
 
 PAGE = sections(page("testing.md"))
 
