@@ -22,6 +22,7 @@ from kiln.cli.commands.run import run as run_image
 from kiln.cli.commands.sbom import sbom
 from kiln.cli.commands.scan import scan
 from kiln.cli.commands.schema import schema
+from kiln.cli.commands.store import store
 from kiln.cli.commands.verify import verify
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ app.command()(doctor)
 app.add_typer(advisories, name="advisories")
 app.add_typer(feature, name="feature")
 app.add_typer(records, name="records")
+app.add_typer(store, name="store")
 app.add_typer(schema, name="schema")
 
 

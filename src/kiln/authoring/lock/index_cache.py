@@ -54,6 +54,20 @@ class IndexCache:
         with suppress(FileNotFoundError):
             self.path(entry).unlink()
 
+    def prune(self, before: datetime, *, dry_run: bool = False) -> dict[str, int]:
+        """Remove content that nobody has read or written since *before*; returns the sizes in bytes by digest.
+
+        The dates stay: they are what an old index is refused by. With *dry_run*, nothing is removed.
+        """
+        gone = {}
+        for path in sorted(self._pool.iterdir()):
+            status = path.stat()
+            if max(status.st_atime, status.st_mtime) < before.timestamp():
+                gone[path.name] = status.st_size
+                if not dry_run:
+                    path.unlink(missing_ok=True)
+        return gone
+
     def seen(self, name: IndexName) -> datetime | None:
         """Return the newest date that an accepted index of that name had, None if there was none."""
         try:

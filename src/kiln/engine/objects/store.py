@@ -151,18 +151,20 @@ class ObjectStore(StoreReader):
             if metadata:
                 (working.object / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
             faults.point("commit:recorded")
-            # Before the name, and in this order on disk too: file systems journal names in order.
-            (self._layout.pending / f"{key}.{self._boot}").touch()
-            faults.point("commit:marked")
-            try:
-                working.object.rename(self._layout.object(key))
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
-            faults.point("commit:renamed")
+            self._show(key, working.object)
         self._keeper.committed()
         self.discard(working)
         return ObjectRef(key, layers)
+
+    def adopt(self, key: str, directory: Path) -> bool:
+        """Make a directory on the store's disk, complete with record and layer, the object of *key*.
+
+        Returns whether it was; an existing object wins. Raises OSError.
+        """
+        self._session.pin(key)
+        shown = self._show(key, directory)
+        self._keeper.committed()
+        return shown
 
     def discard(self, working: WorkingTree) -> None:
         """End a working tree without a trace. Safe to call again."""
@@ -183,6 +185,23 @@ class ObjectStore(StoreReader):
         from kiln.engine.objects.collect import collect  # noqa: PLC0415
 
         return collect(self.root)
+
+    def _show(self, key: str, directory: Path) -> bool:
+        # Before the name, and in this order on disk too: file systems journal names in order.
+        (self._layout.pending / f"{key}.{self._boot}").touch()
+        faults.point("commit:marked")
+        try:
+            directory.rename(self._layout.object(key))
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            if self.lookup(key) is not None:
+                return False
+            # Another version's, or one that stands on a missing layer: nobody can use it.
+            throw_away(self._layout, self._layout.object(key))
+            directory.rename(self._layout.object(key))
+        faults.point("commit:renamed")
+        return True
 
     def _flatten(self, ref: ObjectRef) -> ObjectRef:
         key = hashlib.sha256(f"flat {ref.key}".encode()).hexdigest()
