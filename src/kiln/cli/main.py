@@ -12,10 +12,12 @@ from kiln import __version__
 from kiln.cli.commands.advisories import advisories
 from kiln.cli.commands.build import build
 from kiln.cli.commands.describe import describe
+from kiln.cli.commands.diff import diff
 from kiln.cli.commands.doctor import doctor
 from kiln.cli.commands.feature import feature
 from kiln.cli.commands.licences import licences
 from kiln.cli.commands.lock import lock
+from kiln.cli.commands.provenance import provenance, why
 from kiln.cli.commands.records import records
 from kiln.cli.commands.resolve import resolve
 from kiln.cli.commands.run import run as run_image
@@ -58,6 +60,9 @@ app.command()(verify)
 app.command()(sbom)
 app.command()(licences)
 app.command()(scan)
+app.command()(diff)
+app.command()(provenance)
+app.command()(why)
 app.command()(doctor)
 app.add_typer(advisories, name="advisories")
 app.add_typer(feature, name="feature")
