@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from kiln.authoring.catalog.model import Base, Mirror
 from kiln.authoring.compose.inline import InlineFile
+from kiln.authoring.compose.tools import tool_packages
 from kiln.authoring.lock.model import LockedTree
 from kiln.authoring.lock.reasons import Root
 from kiln.authoring.lock.solver import Solver
@@ -19,7 +20,6 @@ from kiln.authoring.unlocked.packages import PackageSet, missing_for_boot, packa
 from kiln.errors import Domain, ExitStatus, KilnError
 
 TOOLS_TREE: Final = "tools"
-OSTREE: Final = "org.osbuild.ostree"
 
 
 class Archives(Protocol):
@@ -118,7 +118,7 @@ def _further_tools(document: Json) -> list[str]:
     assembler = document.get("assembler") or {}
     types = [assembler.get("type") or assembler.get("name") or ""]
     types += [stage["type"] for pipeline in document["pipelines"] for stage in pipeline.get("stages", [])]
-    return ["ostree"] if any(name.startswith(OSTREE) for name in types) else []
+    return tool_packages(types)
 
 
 def _changes(findings: Sequence[Finding]) -> list[Change]:

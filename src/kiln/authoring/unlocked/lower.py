@@ -45,10 +45,11 @@ def lower(document: Json, locked: Locked, origin: str) -> Json:
     wish = disk_wish(document, identity)
     lowering = _Lowering(locked, wish, tools)
     pipelines = [lowering.tools_pipeline()]
-    last = len(document["pipelines"]) - 1
-    for number, pipeline in enumerate(document["pipelines"]):
-        pipelines.append(lowering.pipeline(pipeline, last=number == last))
+    roots = {pipeline.get("build", "").removeprefix("name:") for pipeline in document["pipelines"]}
+    for pipeline in document["pipelines"]:
+        pipelines.append(lowering.pipeline(pipeline, is_root=pipeline.get("name") in roots))
     result: Json = {"version": "2", "pipelines": pipelines}
+    metadata = document.get("metadata") or {}
     exports = [pipelines[-1]["name"]]
     if wish is not None:
         made = output_pipelines(wish, exports[0], tools, locked)
@@ -59,8 +60,8 @@ def lower(document: Json, locked: Locked, origin: str) -> Json:
         exports = ["assembler"]
     result["sources"] = _sources(document, locked, lowering.files)
     result["metadata"] = {
-        "generators": [*document.get("metadata", {}).get("generators", []), {"name": GENERATOR, "version": origin}],
-        "exports": [{"name": name} for name in exports],
+        "generators": [*metadata.get("generators", []), {"name": GENERATOR, "version": origin}],
+        "exports": metadata.get("exports") or [{"name": name} for name in exports],
     }
     return result
 
@@ -87,12 +88,13 @@ class _Lowering:
         stage = deb_stage(self._locked.architecture, self._locked.tools)
         return {"name": self._tools, "runner": RUNNER, "source-epoch": self._locked.epoch, "stages": [stage]}
 
-    def pipeline(self, pipeline: Json, *, last: bool) -> Json:
+    def pipeline(self, pipeline: Json, *, is_root: bool) -> Json:
+        """Return a pipeline with its packages; a tree that only runs stages (*is_root*) is not made ready to start."""
         tree = self._locked.trees.get(pipeline.get("name", ""))
         stages: list[Json] = []
         for stage in pipeline.get("stages", []):
             stages += self._stage(stage, tree)
-        if tree is not None and last:
+        if tree is not None and not is_root:
             stages += self._closing(tree)
         given = {"build": f"name:{self._tools}", "source-epoch": self._locked.epoch}
         return {**given, **pipeline, "stages": stages}
