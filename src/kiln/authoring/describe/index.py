@@ -80,7 +80,7 @@ def _meanings(catalog: Catalog) -> Iterator[tuple[str, Meaning]]:
         for text in feature.generic_synonyms:
             yield text, Meaning("feature", feature.id, False, generic=True)
     for entry in catalog.bases:
-        # A base that is called like its distribution is found by that name below, where a version behind it is looked at.
+        # A base called like its distribution is found by that name below, where a version behind it is looked at.
         for text in (entry.base.id, *entry.synonyms):
             if text != entry.base.distribution:
                 yield text, Meaning("base", entry.base.id, text == entry.base.id)
