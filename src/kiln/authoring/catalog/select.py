@@ -1,7 +1,7 @@
 """Which features are in: those asked for, what they require, in an order that depends on nothing else.
 
-Steps, in this order: every seed is known and offered on the base; requirements are followed; there is no cycle; there
-is no conflict; the features are sorted, what is required before what requires it, else by `order` and id.
+Steps, in this order: every name is known and offered on the base; there is no cycle; the resolver chooses who serves
+each name, and finds no conflict; the features are sorted, what is required before what requires it, else by `order`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kiln.authoring.catalog.choose import Clash, choose, offered
 from kiln.authoring.catalog.entries import Catalog, Feature
 from kiln.authoring.catalog.model import Base, Reason
 from kiln.authoring.recipe.problems import did_you_mean
@@ -37,46 +38,74 @@ def select(catalog: Catalog, base: Base, seeds: Iterable[Seed]) -> tuple[Selecte
 
     Raises KilnError (CATALOG): `unknown-feature`, `unsupported-base`, `feature-cycle`, `feature-conflict`.
     """
-    chains: dict[str, list[tuple[str, ...]]] = {}
-    features: dict[str, Feature] = {}
+    asked = tuple(seeds)
+    greedy = _walk(catalog, base, asked, {})
+    _refuse_cycles(greedy.features, greedy.edges)
+    try:
+        choice = choose(catalog, base, tuple(dict.fromkeys(seed.name for seed in asked)))
+    except Clash as clash:
+        raise _conflict(_nearest(clash, greedy.features), greedy.reasons()) from None
+    walk = _walk(catalog, base, asked, choice.serves)
+    _refuse_cycles(walk.features, walk.edges)
+    reasons = walk.reasons()
+    return tuple(
+        Selected(walk.features[name], reasons[name]) for name in _sorted(walk.features, walk.edges)
+    )
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The features that seeds lead to, with every chain that leads to each, and who requires whom."""
+
+    features: dict[str, Feature]
+    chains: dict[str, list[tuple[str, ...]]]
+    edges: dict[str, list[str]]
+
+    def reasons(self) -> dict[str, Reason]:
+        return {
+            name: Reason(found[0], tuple(" > ".join(other) for other in found[1:]))
+            for name, found in self.chains.items()
+        }
+
+
+def _walk(
+    catalog: Catalog, base: Base, seeds: Iterable[Seed], serves: Mapping[str, str]
+) -> _Walk:
+    """Follow requirements; *serves* says which feature serves a name, else the first that could does.
+
+    Raises KilnError (CATALOG): `unknown-feature`, `unsupported-base`.
+    """
+    walk = _Walk({}, {}, {})
     waiting: list[Feature] = []
 
-    def add(feature: Feature, chain: tuple[str, ...]) -> None:
-        _check_base(feature, base, chain)
-        if feature.id not in features:
-            features[feature.id] = feature
+    def add(name: str, chain: tuple[str, ...]) -> Feature:
+        providers = catalog.providers(name)
+        if not providers:
+            raise _unknown(catalog, Seed(name, chain))
+        able = [feature for feature in providers if offered(feature, base)]
+        if not able:
+            raise _unsupported(providers[0], base, (*chain, f"feature {providers[0].id}"))
+        # What is in already serves first, so that a requirement never brings a second thing of one kind.
+        feature = min(able, key=lambda item: (item.id != serves.get(name), item.id not in walk.features))
+        if feature.id not in walk.features:
+            walk.features[feature.id] = feature
             waiting.append(feature)
-        if chain not in chains.setdefault(feature.id, []):
-            chains[feature.id].append(chain)
+        longer = (*chain, f"feature {feature.id}")
+        if longer not in walk.chains.setdefault(feature.id, []):
+            walk.chains[feature.id].append(longer)
+        return feature
 
     for seed in seeds:
-        found = _provider(catalog, features, seed.name)
-        if found is None:
-            raise _unknown(catalog, seed)
-        add(found, (*seed.chain, f"feature {found.id}"))
-    edges: dict[str, list[str]] = {}
+        add(seed.name, seed.chain)
     while waiting:
         feature = waiting.pop(0)
         for name in feature.requires:
-            chain = chains[feature.id][0]
-            provider = _provider(catalog, features, name)
-            if provider is None:
-                raise _unknown(catalog, Seed(name, chain))
-            edges.setdefault(feature.id, []).append(provider.id)
-            if provider.id != feature.id:
-                add(provider, (*chain, f"feature {provider.id}"))
-    _refuse_cycles(features, edges)
-    reasons = {
-        name: Reason(found[0], tuple(" > ".join(other) for other in found[1:])) for name, found in chains.items()
-    }
-    _refuse_conflicts(features, reasons)
-    return tuple(Selected(features[name], reasons[name]) for name in _sorted(features, edges))
-
-
-def _provider(catalog: Catalog, chosen: Mapping[str, Feature], name: str) -> Feature | None:
-    # What is in already serves first, so that a requirement never brings a second thing of one kind.
-    providers = catalog.providers(name)
-    return next((feature for feature in providers if feature.id in chosen), providers[0] if providers else None)
+            if name in (feature.id, *feature.provides):
+                walk.edges.setdefault(feature.id, []).append(feature.id)
+                continue
+            provider = add(name, walk.chains[feature.id][0])
+            walk.edges.setdefault(feature.id, []).append(provider.id)
+    return walk
 
 
 def _unknown(catalog: Catalog, seed: Seed) -> KilnError:
@@ -88,13 +117,12 @@ def _unknown(catalog: Catalog, seed: Seed) -> KilnError:
     )
 
 
-def _check_base(feature: Feature, base: Base, chain: tuple[str, ...]) -> None:
-    if feature.bases and not {base.id, base.distribution} & set(feature.bases):
-        raise _refusal(
-            "unsupported-base",
-            f"the feature `{feature.id}` is not offered on {base.title} ({' > '.join(chain)})",
-            hint=f"it is offered on {', '.join(feature.bases)}",
-        )
+def _unsupported(feature: Feature, base: Base, chain: tuple[str, ...]) -> KilnError:
+    return _refusal(
+        "unsupported-base",
+        f"the feature `{feature.id}` is not offered on {base.title} ({' > '.join(chain)})",
+        hint=f"it is offered on {', '.join(feature.bases)}",
+    )
 
 
 def _refuse_cycles(features: Mapping[str, Feature], edges: Mapping[str, list[str]]) -> None:
@@ -121,20 +149,26 @@ def _refuse_cycles(features: Mapping[str, Feature], edges: Mapping[str, list[str
                 stack.extend((other, False) for other in reversed(edges.get(name, ())))
 
 
-def _refuse_conflicts(features: Mapping[str, Feature], reasons: Mapping[str, Reason]) -> None:
+def _nearest(clash: Clash, features: Mapping[str, Feature]) -> Clash:
+    """Return the clash to tell of: the resolver's may be the last of several ways that it tried, which nobody wrote."""
+    if clash.first in features and clash.second in features:
+        return clash
     for first in sorted(features):
         for second in sorted(features):
-            offered = {second, *features[second].provides}
-            shared = sorted(offered & set(features[first].conflicts))
-            if first == second or not shared:
-                continue
-            about = "" if shared[0] == second else f" (both are `{shared[0]}`)"
-            raise _refusal(
-                "feature-conflict",
-                f"the features `{first}` and `{second}` exclude each other{about}",
-                detail=f"{reasons[first]}\n{reasons[second]}",
-                hint=f"leave out `{first}` or `{second}`",
-            )
+            shared = sorted({second, *features[second].provides} & set(features[first].conflicts))
+            if first != second and shared:
+                return Clash(min(first, second), max(first, second), shared[0])
+    raise AssertionError(f"nothing that requirements lead to first excludes anything, but {clash}")
+
+
+def _conflict(clash: Clash, reasons: Mapping[str, Reason]) -> KilnError:
+    about = "" if clash.name in (clash.first, clash.second) else f" (both are `{clash.name}`)"
+    return _refusal(
+        "feature-conflict",
+        f"the features `{clash.first}` and `{clash.second}` exclude each other{about}",
+        detail=f"{reasons[clash.first]}\n{reasons[clash.second]}",
+        hint=f"leave out `{clash.first}` or `{clash.second}`",
+    )
 
 
 def _sorted(features: Mapping[str, Feature], edges: Mapping[str, list[str]]) -> list[str]:
