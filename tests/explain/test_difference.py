@@ -151,9 +151,7 @@ def test_a_lock_is_compared_as_far_as_it_goes_and_a_gate_about_the_rest_is_close
         (make_image(tmp_path / "b", packages=PACKAGES[:3]) / "kiln.lock").read_bytes()
     )
     result = difference(image, tmp_path / "other.lock")
-    assert found(gate(result, ["removed-package"])) == {
-        ("low", "removed-package", "openssh-server:amd64")
-    }
+    assert found(gate(result, ["removed-package"])) == {("low", "removed-package", "openssh-server:amd64")}
     assert {section for section, _ in result.not_compared} >= {"files", "setuid", "ports", "recipe"}
     with pytest.raises(KilnError) as caught:
         gate(result, ["new-setuid"])
