@@ -9,6 +9,12 @@ keyrings = ["/etc/kiln/keyrings"]
 [mirrors]                        # logical name -> base URLs, tried in this order
 debian = ["<base URL>"]
 
+[limits]                         # for each stage of a build
+memory = "8GiB"
+pids = 4096
+cpus = 2.0
+io = "200MB"                     # bytes a second
+
 [advisories]                     # name of a source -> where its advisories are
 local = { folder = "/srv/advisories" }
 osv = { mirror = "osv", path = "Debian/all.zip" }
@@ -21,15 +27,18 @@ from __future__ import annotations
 
 import os
 import tomllib
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import platformdirs
 
 from kiln.authoring.recipe.model import HardeningLevel
+from kiln.engine import arguments as limit_arguments
 from kiln.errors import Domain, ExitStatus, KilnError, Place
+from kiln.linux.cgroups import Limits
 from kiln.vulnerabilities.model import AdvisorySource
 
 FILE_NAME: Final = "kiln.toml"
@@ -49,6 +58,7 @@ class Settings:
     mirrors: tuple[tuple[str, tuple[str, ...]], ...] = ()
     advisories: tuple[AdvisorySource, ...] = ()
     vex: tuple[Path, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def store(self) -> Path:
@@ -115,6 +125,7 @@ def _apply(settings: Settings, path: Path) -> Settings:
         "keyrings": lambda value: {"keyrings": tuple(path.parent / item for item in _texts(path, "keyrings", value))},
         "mirrors": lambda value: {"mirrors": _mirrors(path, value)},
         "advisories": lambda value: {"advisories": _advisories(path, value)},
+        "limits": lambda value: {"limits": _limits(path, value)},
         "vulnerabilities": lambda value: {"vex": _vex(path, value)},
     }
     for key, value in data.items():
@@ -169,6 +180,26 @@ def _vex(path: Path, value: Any) -> tuple[Path, ...]:
     if not isinstance(value, dict) or set(value) - {"vex"}:
         raise _bad(path, "vulnerabilities", "expected a table with `vex`")
     return tuple(path.parent / item for item in _texts(path, "vulnerabilities.vex", value.get("vex", [])))
+
+
+def _limits(path: Path, value: Any) -> Limits:
+    """Read limits as the options of `kiln-osbuild` are read."""
+    readers: dict[str, tuple[str, Callable[[str], Any]]] = {
+        "memory": ("memory_bytes", limit_arguments.parse_limit),
+        "pids": ("pids", limit_arguments.parse_count),
+        "cpus": ("cpus", limit_arguments.parse_processors),
+        "io": ("io_bytes_per_second", limit_arguments.parse_limit),
+    }
+    if not isinstance(value, dict) or set(value) - readers.keys():
+        raise _bad(path, "limits", f"expected a table with {', '.join(readers)}")
+    found = {}
+    for key, text in value.items():
+        name, read = readers[key]
+        try:
+            found[name] = read(str(text))
+        except ArgumentTypeError as error:
+            raise _bad(path, f"limits.{key}", str(error)) from None
+    return Limits(**found)
 
 
 def _bad(path: Path, key: str, problem: str) -> KilnError:

@@ -59,13 +59,15 @@ def parse_limit(text: str) -> int:
     return size
 
 
-def _positive(text: str) -> int:
+def parse_count(text: str) -> int:
+    """Return a number from 1. Raises argparse.ArgumentTypeError."""
     if not text.isascii() or not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
     return int(text)
 
 
-def _fraction(text: str) -> float:
+def parse_processors(text: str) -> float:
+    """Return a number of processors, which may be a part of one. Raises argparse.ArgumentTypeError."""
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) < LEAST_CPUS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of processors, such as 2 or 0.5")
     return float(text)
@@ -99,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the descriptor to tell it on (default: standard output)")  # fmt: skip
     add("--stage-timeout", type=float, metavar="SECONDS", help="wall time for each stage")
     add("--memory-max", type=parse_limit, metavar="SIZE", help="memory for each stage")
-    add("--pids-max", type=_positive, metavar="COUNT", help="processes and threads of each stage")
-    add("--cpu-max", type=_fraction, metavar="COUNT", help="processors for each stage, such as 1.5")
+    add("--pids-max", type=parse_count, metavar="COUNT", help="processes and threads of each stage")
+    add("--cpu-max", type=parse_processors, metavar="COUNT", help="processors for each stage, such as 1.5")
     add("--io-max", type=parse_limit, metavar="SIZE", help="bytes a second that each stage may read, and write")
     add("--break", dest="break_at", nargs="?", const="*", metavar="STAGE",
         help="open a shell before a stage, by type or id (default: before each)")  # fmt: skip

@@ -189,7 +189,7 @@ class _Run:
     def _build(self, steps: Steps, plan: Json, modules: Modules) -> tuple[tuple[Exported, ...], StageTally]:
         with steps.run("build", BUILD_TITLE) as running, ObjectStore(self.settings.store) as store:
             sources = CountedSources(self._open_fetcher, steps, running)
-            engine = Engine(store, modules.libdir, sources, self.sink)
+            engine = Engine(store, modules.libdir, sources, self.sink, limits=self.settings.limits)
             loaded = engine.load(plan)
             wanted = [item["name"] for item in (plan.get("metadata") or {}).get("exports", [])]
             names = wanted or [loaded.pipelines[-1].name]

@@ -21,6 +21,7 @@ from kiln.engine.execution.model import BuildResult
 from kiln.engine.execution.sources import MirrorSources, WantedFile
 from kiln.engine.objects.store import ObjectStore
 from kiln.events.model import Progress, Sink, StepStarted
+from kiln.linux.cgroups import Limits
 from kiln.linux.files import write_atomic
 from kiln_wire import layout
 from kiln_wire.digest import Digest
@@ -68,6 +69,7 @@ def produce(
     *,
     store_root: Path,
     libdir: Path,
+    limits: Limits,
     open_fetcher: Callable[[], AbstractContextManager[Fetcher]],
     steps: Steps,
     running: Running,
@@ -78,7 +80,7 @@ def produce(
     """
     sink = steps.sink
     with ObjectStore(store_root) as store:
-        engine = Engine(store, libdir, CountedSources(open_fetcher, steps, running), sink)
+        engine = Engine(store, libdir, CountedSources(open_fetcher, steps, running), sink, limits=limits)
         result = engine.build(engine.load(plan), [*EXPORTS, TREE_PIPELINE])
         (directory / layout.EVIDENCE).mkdir(parents=True, exist_ok=True)
         if any(not stage.cached for stage in result.stages) or not (directory / layout.STAGES).exists():

@@ -222,6 +222,7 @@ class _Making:
                     name,
                     self.directory,
                     store_root=self.road.settings.store,
+                    limits=self.road.settings.limits,
                     libdir=programs,
                     open_fetcher=self._open_fetcher,
                     steps=self.steps,

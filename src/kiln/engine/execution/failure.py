@@ -65,7 +65,7 @@ def stage_failure(
             run=run,
             error=exception,
             detail=output.tail,
-            hint=f"give it more with --memory-max; {KEPT_HINT}",
+            hint=f"give it more with --memory-max, or `limits.memory` in kiln.toml; {KEPT_HINT}",
         )
     if exceeded == "pids":
         return StageFailedError(
@@ -74,7 +74,7 @@ def stage_failure(
             run=run,
             error=exception,
             detail=output.tail,
-            hint=f"give it more with --pids-max; {KEPT_HINT}",
+            hint=f"give it more with --pids-max, or `limits.pids` in kiln.toml; {KEPT_HINT}",
         )
     if DISK_FULL_TEXT in output.text and context.store.free_bytes() < LITTLE_SPACE_BYTES:
         return disk_full(context.store.root, Domain.ENGINE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from kiln.linux import faults
 FICLONE: Final = 0x40049409
 """ioctl(2) that shares the blocks of a file (include/uapi/linux/fs.h)."""
 CHUNK_BYTES: Final = 64 * 1024 * 1024
+_TEMPORARY: Final = re.compile(r"\.kiln-([0-9]+)-[0-9a-f]{16}\.tmp")
 _CANNOT: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM, errno.EBADF)
 
 
@@ -35,6 +37,7 @@ def copy_tree(
     Raises OSError, KilnError(ENGINE, "no-space").
     """
     destination.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(destination)
     try:
         return _Copy(real or (lambda path: None), owners).directory(source, destination, "")
     except OSError as error:
@@ -60,6 +63,14 @@ def copy_file(source: Path, target: Path) -> int:
     return size
 
 
+def remove_leftovers(directory: Path) -> None:
+    """Delete what copies that were killed left in *directory*; those of living processes stay. Raises OSError."""
+    for path in directory.iterdir():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is not None and not Path(f"/proc/{match[1]}").exists():
+            path.unlink(missing_ok=True)
+
+
 @dataclass(slots=True)
 class _Copy:
     real: Callable[[str], Path | None]
@@ -77,6 +88,8 @@ class _Copy:
                 if target.is_symlink() or not target.is_dir():
                     target.unlink(missing_ok=True)
                     target.mkdir()
+                else:
+                    remove_leftovers(target)
                 total += self.directory(path, target, f"{relative}/")
             else:
                 total += self._file(path, target, relative, status)
@@ -86,7 +99,7 @@ class _Copy:
     def _file(self, path: Path, target: Path, relative: str, status: os.stat_result) -> int:
         total = 0
         first = self.links.get((status.st_dev, status.st_ino))
-        temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
+        temporary = target.with_name(f".kiln-{os.getpid()}-{os.urandom(8).hex()}.tmp")
         try:
             if first is not None:
                 os.link(first, temporary, follow_symlinks=False)
