@@ -42,6 +42,8 @@ def _build(
     progress: Any,
     verbose: bool,
 ) -> int:
+    from kiln.authoring.catalog.data import load_catalog
+    from kiln.cli.ask import settle_questions
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
     from kiln.cli.request import read_request
@@ -50,7 +52,10 @@ def _build(
     from kiln.control_plane.road.run import build_image
     from kiln.errors import ExitStatus
 
-    order = Order(read_request(request), output, update_lock, firmware_named(firmware))
+    asked = read_request(request)
+    if not as_json:
+        asked = settle_questions(asked, settings(), load_catalog())
+    order = Order(asked, output, update_lock, firmware_named(firmware))
     sink = Warnings(make_sink(progress, verbose=verbose))
     built = build_image(order, settings(), sink, environment=os.environ)
     if as_json:
