@@ -1,6 +1,8 @@
 """Requests of different kinds of people, and what each of them would expect to get: (text, base, level, features).
 
-HELD_OUT was written before the catalogue's words were tuned and is never tuned for: its rate is the honest one.
+HELD_OUT was written before the catalogue's words were tuned and is never tuned for: its rate is the honest one. It was
+27 of 30 at first and after the words were tuned with OWN; since then the benchmark stumbled over one of the three, and
+"Windows" is read as the name of other machines.
 OWN is what the words are kept right with.
 """
 

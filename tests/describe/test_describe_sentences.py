@@ -1,12 +1,15 @@
 """Sentences and the whole sets that a person would expect."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
+import sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiln.authoring.catalog.data import catalog_folder, load_catalog
+from kiln.authoring.catalog.entries import Feature
 from kiln.authoring.catalog.resolve import resolve
 from kiln.authoring.describe.document import interpretation_document
 from kiln.authoring.describe.interpret import MAX_REQUEST_CHARACTERS, interpret
@@ -16,6 +19,16 @@ from kiln_wire.canonical import canonical_json
 
 CATALOG = load_catalog(catalog_folder({}))
 DEFAULTS = DescribeDefaults(base="debian-12", hardening="standard")
+
+
+def whole_set_is_right(row: tuple[str, str, str, str]) -> bool:
+    text, base, level, features = row
+    try:
+        recipe = read(text).recipe
+    except KilnError:
+        return False
+    got = {choice.id for choice in recipe.features}
+    return (recipe.base_image, recipe.security.hardening_level, got) == (base, level, set(features.split()))
 
 
 def read(text: str) -> Interpretation:
@@ -88,6 +101,39 @@ def test_a_sentence_gives_the_whole_set_that_a_person_expects(text: str, base: s
     recipe = read(text).recipe
     assert (recipe.base_image, recipe.security.hardening_level) == (base, level)
     assert {choice.id for choice in recipe.features} == set(features.split())
+
+
+@pytest.mark.parametrize(("rows", "least"), [(sentences.OWN, 0.95), (sentences.HELD_OUT, 0.9)], ids=["own", "held out"])
+def test_nine_of_ten_whole_sets_are_right(rows: list[sentences.Expected], least: float):
+    wrong = [row[0] for row in rows if not whole_set_is_right(row)]
+    assert len(wrong) <= len(rows) * (1 - least) + 1e-9, wrong
+
+
+def test_two_readings_that_are_as_near_are_a_question():
+    made_up = tuple(
+        Feature(id=name, version="1", title="T", description="D.", category="c", synonyms=(word,))
+        for name, word in (("first-thing", "halberd"), ("second-thing", "halbert"))
+    )
+    catalog = replace(CATALOG, features=made_up)
+    reading = interpret("a box with halberx please", catalog, DEFAULTS)
+    (question,) = reading.questions
+    assert (question.words.text, question.options) == ("halberx", ("first-thing", "second-thing"))
+    assert [choice.feature for choice in reading.selected] == ["first-thing"]
+    answered = interpret("a box with halberx please", catalog, DEFAULTS, {"halberx": "second-thing"})
+    assert [choice.feature for choice in answered.selected] == ["second-thing"]
+    assert answered.questions == ()
+    assert interpret("halberx", catalog, DEFAULTS, {"halberx": "first-thing"}).questions == ()
+    assert (
+        interpret("halberx", catalog, DEFAULTS, {"halberx": "third"}).questions
+        == interpret("halberx", catalog, DEFAULTS).questions
+    )
+
+
+def test_a_form_of_the_image_is_an_output_and_a_generation_of_radio_is_no_size():
+    recipe = read("nginx as qcow2 and as a raw image, with a 4G modem and a 4G disk").recipe
+    assert recipe.outputs == ("qcow2", "raw")
+    assert recipe.disk.size_bytes == 4 * 1024**3
+    assert {choice.id for choice in recipe.features} == {"nginx", "cellular"}
 
 
 def test_the_reading_shows_which_words_led_where():

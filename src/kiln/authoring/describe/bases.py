@@ -22,8 +22,12 @@ _OTHER_SYSTEMS: Final = words_of(
     "alma almalinux alpine archlinux centos freebsd gentoo macos manjaro nixos openbsd opensuse rhel rocky "
     "slackware suse windows bionic bullseye buster focal jammy"
 )
-_NOT_AS_BASE: Final = words_of("container image client guest theme")
+_NOT_AS_BASE: Final = words_of(
+    "container image client guest theme pc laptop notebook machine computer user share domain network login style"
+)
 """What follows the name of a system that is not meant as the base: "Alpine containers"."""
+_FOR_CLIENTS: Final = words_of("for with from to our my and")
+"""Before "Windows", which no image can be: whoever says it means the machines around."""
 _UNITS: Final = words_of("gb gib g mb mib m tb tib t cpu cpus core cores")
 
 
@@ -110,6 +114,9 @@ def _refuse_other_systems(text: str, words: Sequence[Token], taken: Set[int], ca
             offered = [entry for entry in catalog.bases if entry.base.distribution == match["distribution"]]
             raise _unknown(cut(text, word.start, word.end), offered)
         following = words[number + 1].stem if number + 1 < len(words) else ""
+        before = words[number - 1].norm if number else ""
+        if word.norm == "windows" and before in _FOR_CLIENTS:
+            continue
         if word.norm in _OTHER_SYSTEMS and following not in _NOT_AS_BASE:
             raise _unknown(cut(text, word.start, word.end), catalog.bases)
 

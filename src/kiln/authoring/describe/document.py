@@ -29,6 +29,7 @@ def interpretation_document(interpretation: Interpretation) -> dict[str, Any]:
         "negated": [_selection(choice) for choice in interpretation.negated],
         "slots": encode(interpretation.slots),
         "notes": encode(interpretation.notes),
+        "questions": encode(interpretation.questions),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,6 +15,8 @@ from kiln.authoring.describe.words import COMMON, phrase, stem, tokens
 
 MeaningKind = Literal["feature", "base", "distribution", "hardening"]
 MIN_FUZZY: Final = 4  # in words of three letters every other one is a typing error away
+BM25_K1: Final = 1.2  # Robertson and Zaragoza, The Probabilistic Relevance Framework (2009), section 3.5
+BM25_B: Final = 0.75
 LONG: Final = 8  # from here on two typing errors are forgiven
 
 
@@ -46,18 +48,31 @@ class Index:
         for word in sorted(self.vocabulary):
             if len(word) >= MIN_FUZZY and word.isalpha() and word not in COMMON:
                 self.by_length.setdefault(len(word), []).append(word)
-        self.documents = {feature.id: frozenset(_document(feature)) for feature in catalog.features}
+        self.documents = {feature.id: Counter(_document(feature)) for feature in catalog.features}
         counts = Counter(word for words in self.documents.values() for word in words)
         total = len(self.documents)
-        self.weights = {word: math.log(1 + total / count) for word, count in counts.items()}
+        self.mean_length = sum(words.total() for words in self.documents.values()) / max(total, 1)
+        self.weights = {word: math.log(1 + (total - count + 0.5) / (count + 0.5)) for word, count in counts.items()}
 
-    def correct(self, word: str) -> tuple[str, float] | None:
-        """Return the word of the vocabulary that *word* is a typing error of, and how alike they are."""
+    def score(self, feature_id: str, asked: Set[str]) -> float:
+        """Return how well a feature's words fit *asked*: Okapi BM25, as a share of the best there could be, 0 to 1."""
+        words = self.documents[feature_id]
+        best = sum(self.weights.get(word, 0.0) for word in asked) * (BM25_K1 + 1)
+        length = 1 - BM25_B + BM25_B * words.total() / self.mean_length
+        found = sum(
+            self.weights[word] * words[word] * (BM25_K1 + 1) / (words[word] + BM25_K1 * length)
+            for word in asked
+            if words[word]
+        )
+        return found / best if best else 0.0
+
+    def correct(self, word: str) -> tuple[str, float, tuple[str, ...]] | None:
+        """Return what *word* is a typing error of in the vocabulary, how alike they are, and others as near."""
         length = len(word)
         if length < MIN_FUZZY or not word.isalpha():
             return None
         allowed = 2 if length >= LONG else 1
-        best: tuple[int, str] | None = None
+        near: dict[int, list[str]] = {}
         for size in range(length - allowed, length + allowed + 1):
             for candidate in self.by_length.get(size, ()):
                 # People rarely mistype the first letter, and short words with another one are other words.
@@ -66,9 +81,13 @@ class Index:
                 if word.removeprefix("un") == candidate or word.removeprefix("non") == candidate:
                     continue  # the contrary, not a typing error
                 distance = OSA.distance(word, candidate, score_cutoff=allowed)
-                if distance <= allowed and (best is None or distance < best[0]):
-                    best = (distance, candidate)
-        return None if best is None else (best[1], 1 - best[0] / max(length, len(best[1])))
+                if distance <= allowed:
+                    near.setdefault(distance, []).append(candidate)
+        if not near:
+            return None
+        distance = min(near)
+        best, *others = near[distance]
+        return best, 1 - distance / max(length, len(best)), tuple(others)
 
 
 def _meanings(catalog: Catalog) -> Iterator[tuple[str, Meaning]]:

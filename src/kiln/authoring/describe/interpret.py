@@ -8,6 +8,8 @@ The same text, catalogue and defaults give the same reading.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, cast
 
 from kiln.authoring.catalog.entries import Catalog
@@ -22,6 +24,7 @@ from kiln.authoring.describe.model import (
     How,
     Interpretation,
     Note,
+    Question,
     Selection,
     Slot,
     Words,
@@ -36,21 +39,30 @@ from kiln.errors import KilnError
 
 MAX_REQUEST_CHARACTERS: Final = 10_000
 MAX_CONSIDERED: Final = 5
-MIN_CONSIDERED: Final = 0.2  # of the weight of the request's words; below it a shared word is chance
+MIN_CONSIDERED: Final = 0.15  # of the best score there could be; below it a shared word is chance
 _EXAMPLES: Final = (
     '"a hardened server with SSH, Docker and monitoring", "a PostgreSQL server on Ubuntu 24.04 with a 40 GB disk", '
     '"a kiosk that shows https://example.org"'
 )
 
 
-def interpret(text: str, catalog: Catalog, settings: DescribeDefaults) -> Interpretation:
-    """Return the reading of *text*.
+def interpret(
+    text: str, catalog: Catalog, settings: DescribeDefaults, answers: Mapping[str, str] | None = None
+) -> Interpretation:
+    """Return the reading of *text*; *answers* (words of it -> feature) are what a person said to its questions.
 
     Raises KilnError (DESCRIBE): `empty-request`, `request-too-long`, `bad-request-text`, `nothing-understood`,
     `unknown-base`, `ambiguous-base`, `ambiguous-hardening`, `unsupported-architecture`.
     """
     _check(text)
-    return _Reading(text, _index(_Same(catalog)), settings).interpretation()
+    return _Reading(text, _index(_Same(catalog)), settings, answers or {}).interpretation()
+
+
+def _answered(mention: Mention, text: str, answers: Mapping[str, str]) -> Mention:
+    answer = answers.get(text[mention.start : mention.end])
+    if answer not in mention.others:
+        return replace(mention, others=()) if answer == mention.meaning.id else mention
+    return replace(mention, meaning=replace(mention.meaning, id=answer), others=())
 
 
 class _Same:
@@ -89,7 +101,7 @@ def _check(text: str) -> None:
 
 
 class _Reading:
-    def __init__(self, text: str, index: Index, settings: DescribeDefaults) -> None:
+    def __init__(self, text: str, index: Index, settings: DescribeDefaults, answers: Mapping[str, str]) -> None:
         self.text = text
         self.index = index
         self.catalog = index.catalog
@@ -103,7 +115,8 @@ class _Reading:
             for number, word in enumerate(self.words)
             if any(start < word.end and word.start < end for start, end in spans)
         }
-        self.mentions = negate(text, self.words, find(self.words, index, self.taken))
+        found = [_answered(mention, text, answers) for mention in find(self.words, index, self.taken)]
+        self.mentions = negate(text, self.words, found)
 
     def interpretation(self) -> Interpretation:
         bases.check_architecture(self.found, self.text, self.catalog)
@@ -124,6 +137,11 @@ class _Reading:
             negated=negated,
             slots=tuple(slots),
             notes=tuple(sorted(self.notes, key=lambda note: (note.words.start, note.words.end))),
+            questions=tuple(
+                Question(cut(self.text, mention.start, mention.end), (mention.meaning.id, *mention.others))
+                for mention in self.mentions
+                if mention.others
+            ),
         )
 
     def hardening(self) -> Choice:
@@ -215,6 +233,7 @@ class _Reading:
             locale=(self.values("locale") or ["C.UTF-8"])[-1],
             timezone=(self.values("timezone") or ["UTC"])[-1],
             disk=Disk(int((self.values("disk") or ["0"])[-1])),
+            outputs=tuple(dict.fromkeys(self.values("output"))),
         )
 
     def differing(
@@ -236,13 +255,11 @@ class _Reading:
 
     def considered(self, decided: set[str]) -> tuple[Candidate, ...]:
         asked = {word.stem for number, word in enumerate(self.words) if self.has_meaning(number, word)}
-        weights = self.index.weights
-        total = sum(weights.get(word, 0.0) for word in asked)
         result = []
         for feature_id, words in self.index.documents.items():
-            shared = tuple(sorted(words & asked))
-            share = sum(weights[word] for word in shared) / total if shared else 0.0
-            if feature_id not in decided and share >= MIN_CONSIDERED:
+            shared = tuple(sorted(words.keys() & asked))
+            share = self.index.score(feature_id, asked) if shared and feature_id not in decided else 0.0
+            if share >= MIN_CONSIDERED:
                 result.append(Candidate(feature_id, shared, round(share, 3)))
         result.sort(key=lambda candidate: (-candidate.score, candidate.feature))
         return tuple(result[:MAX_CONSIDERED])

@@ -41,11 +41,13 @@ class Mention:
     end: int
     similarity: float = 1.0
     negated: bool = False
+    others: tuple[str, ...] = ()
+    """Features that the words may mean just as well."""
 
 
 def find(words: list[Token], index: Index, taken: set[int]) -> list[Mention]:
     """Return the phrases of the catalogue in *words*, the longest at each place; *taken* words are not looked at."""
-    stems, similarities = _corrected(words, index, taken)
+    stems, similarities, ties = _corrected(words, index, taken)
     result: list[Mention] = []
     at = 0
     while at < len(words):
@@ -54,15 +56,32 @@ def find(words: list[Token], index: Index, taken: set[int]) -> list[Mention]:
             at += 1
             continue
         alike = min(similarities[mention.first : mention.last + 1])
-        result.append(replace(mention, similarity=alike))
+        result.append(replace(mention, similarity=alike, others=_others(mention, stems, ties, index)))
         at = mention.last + 1
     return result
 
 
-def _corrected(words: list[Token], index: Index, taken: set[int]) -> tuple[list[str], list[float]]:
+def _others(mention: Mention, stems: list[str], ties: dict[int, tuple[str, ...]], index: Index) -> tuple[str, ...]:
+    if mention.meaning.kind != "feature":
+        return ()
+    phrase = tuple(stems[mention.first : mention.last + 1])
+    found = list(index.others.get(phrase, ()))
+    for number in range(mention.first, mention.last + 1):
+        for tie in ties.get(number, ()):
+            at = number - mention.first
+            meaning = index.phrases.get((*phrase[:at], tie, *phrase[at + 1 :]))
+            if meaning is not None and meaning.kind == "feature":
+                found.append(meaning.id)
+    return tuple(name for name in dict.fromkeys(found) if name != mention.meaning.id)
+
+
+def _corrected(
+    words: list[Token], index: Index, taken: set[int]
+) -> tuple[list[str], list[float], dict[int, tuple[str, ...]]]:
     stems = [word.stem for word in words]
     similarities = [1.0] * len(words)
-    seen: dict[str, tuple[str, float] | None] = {}
+    ties: dict[int, tuple[str, ...]] = {}
+    seen: dict[str, tuple[str, float, tuple[str, ...]] | None] = {}
     for at, word in enumerate(words):
         if at in taken or word.stem in index.vocabulary or word.norm in COMMON or word.stem in COMMON:
             continue
@@ -72,8 +91,8 @@ def _corrected(words: list[Token], index: Index, taken: set[int]) -> tuple[list[
             seen[word.stem] = index.correct(word.stem)
         found = seen[word.stem]
         if found is not None:
-            stems[at], similarities[at] = found
-    return stems, similarities
+            stems[at], similarities[at], ties[at] = found
+    return stems, similarities, ties
 
 
 def _longest(words: list[Token], stems: list[str], at: int, index: Index, taken: set[int]) -> Mention | None:

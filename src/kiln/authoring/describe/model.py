@@ -68,6 +68,14 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """Words that may mean several features just as well; *options* begin with the one that was taken."""
+
+    words: Words
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Interpretation:
     """The reading of a request."""
 
@@ -79,6 +87,7 @@ class Interpretation:
     negated: tuple[Selection, ...]
     slots: tuple[Slot, ...]
     notes: tuple[Note, ...]
+    questions: tuple[Question, ...] = ()
 
     def causes(self) -> dict[str, str]:
         """Return what led to each choice, as `kiln.authoring.catalog.resolve.resolve` takes it."""

@@ -74,15 +74,30 @@ def find_slots(text: str, words: list[Token]) -> tuple[list[Found], list[Unused]
             found.append(Found(kind, value, match.start(), match.start() + len(value)))
     for match in _ARCHITECTURE.finditer(text):
         found.append(Found("architecture", ARCHITECTURES[match.group().lower()], *match.span()))
+    for match in _OUTPUT.finditer(text):
+        found.append(Found("output", match["output"].lower(), *match.span()))
     _sizes(text, words, found, unused)
     _ports(text, found, unused)
     _names(text, found, unused)
     return sorted(found, key=lambda item: (item.start, item.kind)), unused
 
 
+_GENERATION: Final = re.compile(r"[345] ?G", re.IGNORECASE)
+"""Of mobile networks, unless it is said of a disk or of memory: "4G modem"."""
+_RADIO_WORDS: Final = frozenset(
+    ("modem", "lte", "mobile", "cellular", "network", "uplink", "router", "stick", "dongle")
+)
+_OUTPUT: Final = re.compile(
+    r"\b(?P<output>qcow2|squashfs|vmdk|vhdx|vhd|ova|iso|raw(?= (?:disk|image))|tarball|ostree|uki)\b", re.IGNORECASE
+)
+
+
 def _sizes(text: str, words: list[Token], found: list[Found], unused: list[Unused]) -> None:
     for match in _SIZE.finditer(text):
         about = _about(text, words, match.start(), match.end())
+        following = next((word.stem for word in words if word.start >= match.end()), "")
+        if _GENERATION.fullmatch(match["size"]) and (not about or following in _RADIO_WORDS):
+            continue
         size = parse_size(match["size"])
         if about == "disk" and size is not None and MIN_DISK_BYTES <= size <= MAX_DISK_BYTES:
             found.append(Found("disk", str(whole_mib(size)), *match.span()))

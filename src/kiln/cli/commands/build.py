@@ -46,6 +46,8 @@ def _build(
     progress: Any,
     verbose: bool,
 ) -> int:
+    from kiln.authoring.catalog.data import load_catalog
+    from kiln.cli.ask import settle_questions
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
     from kiln.cli.request import manifest_data, read_request
@@ -59,7 +61,10 @@ def _build(
         from kiln.cli.manifest import build_and_tell
 
         return build_and_tell(request, manifest, output, update_lock, fix, as_json, progress, verbose)
-    order = Order(read_request(request), output, update_lock, firmware_named(firmware))
+    asked = read_request(request)
+    if not as_json:
+        asked = settle_questions(asked, settings(), load_catalog())
+    order = Order(asked, output, update_lock, firmware_named(firmware))
     sink = Warnings(make_sink(progress, verbose=verbose))
     built = build_image(order, settings(), sink, environment=os.environ)
     if as_json:

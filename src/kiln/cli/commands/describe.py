@@ -22,13 +22,16 @@ def describe(request: RequestArgument, as_json: AsJson = False) -> None:
 def _describe(request: str, as_json: bool) -> int:
     from kiln.authoring.catalog.data import load_catalog
     from kiln.authoring.recipe.canonical import recipe_document
+    from kiln.cli.ask import settle_questions
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
     from kiln.cli.request import read_request
     from kiln.control_plane.road.author import understand
     from kiln.errors import ExitStatus
 
-    understood = understand(read_request(request), settings(), load_catalog())
+    catalog = load_catalog()
+    asked = read_request(request) if as_json else settle_questions(read_request(request), settings(), catalog)
+    understood = understand(asked, settings(), catalog)
     if understood.interpretation is not None and not as_json:
         print_lines([*reading_lines(understood.interpretation), ""])
     print_json(recipe_document(understood.recipe))

@@ -56,7 +56,8 @@ def understand(request: Request, settings: Settings, catalog: Catalog) -> Unders
         defaults = RecipeDefaults(settings.base, settings.hardening)
         recipe = read_recipe(request.text.encode("utf-8"), request.file, known(catalog), defaults)
         return Understood(request, None, recipe)
-    interpretation = interpret(request.text, catalog, DescribeDefaults(settings.base, settings.hardening))
+    defaults_of_words = DescribeDefaults(settings.base, settings.hardening)
+    interpretation = interpret(request.text, catalog, defaults_of_words, dict(request.answers))
     return Understood(request, interpretation, interpretation.recipe)
 
 

@@ -25,6 +25,8 @@ class Request:
     text: str
     file: str = ""
     """Name of the recipe file, for messages; empty for a sentence."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """Words of a sentence that could be read in two ways -> the feature that its author said they mean."""
 
 
 def firmware_named(text: str) -> Firmware:
