@@ -5,6 +5,12 @@ state = "/var/lib/kiln"          # store, keys, records
 base = "debian-12"               # where a request names none
 hardening = "standard"           # likewise
 keyrings = ["/etc/kiln/keyrings"]
+key_passphrase = "env:KILN_KEYS"        # secret that opens the key files; default: they are not encrypted
+timestamp_authority = "<URL>"           # RFC 3161; default: no time stamps
+witnesses = ["<URL>"]                   # who signs the checkpoints of the log of records
+
+[signers]                        # role -> where its key is, if not in a file of keys/
+image-vault = "pkcs11:token=kiln;object=image-vault?module-path=/lib.so&pin-source=env:PIN"
 
 [mirrors]                        # logical name -> base URLs, tried in this order
 debian = ["<base URL>"]
@@ -49,6 +55,10 @@ class Settings:
     mirrors: tuple[tuple[str, tuple[str, ...]], ...] = ()
     advisories: tuple[AdvisorySource, ...] = ()
     vex: tuple[Path, ...] = ()
+    key_passphrase: str = ""
+    timestamp_authority: str = ""
+    witnesses: tuple[str, ...] = ()
+    signers: tuple[tuple[str, str], ...] = ()
 
     @property
     def store(self) -> Path:
@@ -69,6 +79,11 @@ class Settings:
     def advisory_database(self) -> Path:
         """Known vulnerabilities; made by `kiln advisories`."""
         return self.state / "advisories.db"
+
+    @property
+    def trust(self) -> Path:
+        """This machine's own trust root, and those that were imported."""
+        return self.state / "trust"
 
     @property
     def runs(self) -> Path:
@@ -116,6 +131,10 @@ def _apply(settings: Settings, path: Path) -> Settings:
         "mirrors": lambda value: {"mirrors": _mirrors(path, value)},
         "advisories": lambda value: {"advisories": _advisories(path, value)},
         "vulnerabilities": lambda value: {"vex": _vex(path, value)},
+        "key_passphrase": lambda value: {"key_passphrase": _text(path, "key_passphrase", value)},
+        "timestamp_authority": lambda value: {"timestamp_authority": _text(path, "timestamp_authority", value)},
+        "witnesses": lambda value: {"witnesses": _texts(path, "witnesses", value)},
+        "signers": lambda value: {"signers": _signers(path, value)},
     }
     for key, value in data.items():
         if key not in readers:
@@ -169,6 +188,12 @@ def _vex(path: Path, value: Any) -> tuple[Path, ...]:
     if not isinstance(value, dict) or set(value) - {"vex"}:
         raise _bad(path, "vulnerabilities", "expected a table with `vex`")
     return tuple(path.parent / item for item in _texts(path, "vulnerabilities.vex", value.get("vex", [])))
+
+
+def _signers(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise _bad(path, "signers", "expected a table of roles")
+    return tuple((role, _text(path, f"signers.{role}", uri)) for role, uri in sorted(value.items()))
 
 
 def _bad(path: Path, key: str, problem: str) -> KilnError:
