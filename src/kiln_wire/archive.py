@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +23,17 @@ from kiln_wire.files import MAX_ENTRIES, Entry, FileError
 
 PREFIX: Final = b"#!/usr/bin/env python3\n"
 _CHUNK_BYTES: Final = 1024 * 1024
-_LOCAL_HEADER_BYTES: Final = 30
 _LOCAL_MAGIC: Final = b"PK\x03\x04"
-_ENCRYPTED: Final = 0x1
+_END_MAGIC: Final = b"PK\x05\x06"
+_END: Final = struct.Struct("<4s4H2LH")
+_LOCAL: Final = struct.Struct("<4s5H3L2H")
+_UTF8_NAMES: Final = 0x800
+_VERSIONS: Final = (20, 45)  # 2.0, and 4.5 for entries that need 64-bit sizes
+_UNIX: Final = 3
+_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_MODE: Final = (stat.S_IFREG | 0o644) << 16
+_BIG: Final = 0xFFFFFFFF
+_MANY: Final = 0xFFFF
 
 
 class ArchiveFiles:
@@ -39,6 +48,7 @@ class ArchiveFiles:
             os.close(self._file)
             raise
         self._folder = folder
+        self._digests: dict[str, Digest] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +62,7 @@ class ArchiveFiles:
         """Return the entries below another folder of the same open archive."""
         other = object.__new__(ArchiveFiles)
         other._file, other._on_bytes, other._spans, other._folder = self._file, self._on_bytes, self._spans, folder
+        other._digests = self._digests
         return other
 
     def entries(self) -> tuple[Entry, ...]:
@@ -81,6 +92,9 @@ class ArchiveFiles:
             return dict(zip(wanted, pool.map(self._digest, wanted), strict=True))
 
     def _digest(self, name: str) -> Digest | FileError:
+        known = self._digests.get(self._folder + name)
+        if known is not None:
+            return known
         state = hashlib.sha256()
         try:
             start, size = self._span(name)
@@ -90,7 +104,9 @@ class ArchiveFiles:
                 self._count(name, len(piece))
         except FileError as error:
             return error
-        return Digest("sha256", state.hexdigest())
+        result = Digest("sha256", state.hexdigest())
+        self._digests[self._folder + name] = result
+        return result
 
     def _span(self, name: str) -> tuple[int, int]:
         try:
@@ -120,6 +136,7 @@ class ArchiveFiles:
             raise _malformed(str(path), f"not an archive: {error}") from None
         if comment or not 0 < len(infos) <= MAX_ENTRIES:
             raise _malformed(str(path), f"a comment, or no entries, or more than {MAX_ENTRIES}")
+        self._check_end(path, len(infos))
         spans: dict[str, tuple[int, int]] = {}
         end = len(PREFIX)
         if os.pread(self._file, end, 0) != PREFIX:
@@ -137,15 +154,33 @@ class ArchiveFiles:
             raise _malformed(str(path), "bytes before the directory belong to no entry")
         return spans
 
+    def _check_end(self, path: Path, count: int) -> None:
+        """Nothing follows the record that ends an archive, and it says what is there."""
+        size = os.fstat(self._file).st_size
+        data = os.pread(self._file, _END.size, size - _END.size)
+        magic, disk, first_disk, here, total, _, _, comment_length = _END.unpack(data)
+        if magic != _END_MAGIC or comment_length or disk or first_disk or {here, total} - {count, _MANY}:
+            raise _malformed(str(path), "does not end as an archive of this many entries does")
+
     def _data_start(self, info: zipfile.ZipInfo) -> int:
-        header = os.pread(self._file, _LOCAL_HEADER_BYTES, info.header_offset)
-        if len(header) != _LOCAL_HEADER_BYTES or not header.startswith(_LOCAL_MAGIC):
+        """Return where an entry's bytes begin; its own header must say what the directory says."""
+        header = os.pread(self._file, _LOCAL.size, info.header_offset)
+        if len(header) != _LOCAL.size:
             raise _malformed(info.filename, "has no header")
-        name_length, extra_length = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-        name_at = info.header_offset + _LOCAL_HEADER_BYTES
-        if os.pread(self._file, name_length, name_at) != info.filename.encode("utf-8"):
+        magic, version, flags, method, time, date, crc, packed, size, name_length, extra_length = _LOCAL.unpack(header)
+        stated = (version, flags, method, time, date, crc)
+        listed = (info.extract_version, info.flag_bits, info.compress_type, 0, 0x21, info.CRC)
+        if magic != _LOCAL_MAGIC or stated != listed:
+            raise _malformed(info.filename, "has a header that says something else than the directory")
+        big = bool(extra_length)
+        if (packed, size) != ((_BIG, _BIG) if big else (info.compress_size, info.file_size)):
+            raise _malformed(info.filename, "has another size in its header")
+        name_at = info.header_offset + _LOCAL.size
+        rest = os.pread(self._file, name_length + extra_length, name_at)
+        extra = struct.pack("<HHQQ", 1, 16, info.file_size, info.compress_size) if big else b""
+        if rest != info.filename.encode("utf-8") + extra:
             raise _malformed(info.filename, "has another name in its header")
-        return name_at + name_length + extra_length
+        return int(name_at + name_length + extra_length)
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:
@@ -153,15 +188,16 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
     parts = name.split("/")
     if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts):
         raise _malformed(ascii(name), "is not a plain relative path")
-    if name != info.orig_filename:
+    if name != info.orig_filename or info.comment:
         raise _malformed(ascii(info.orig_filename), "is not a plain relative path")
-    mode = info.external_attr >> 16
-    if mode and not stat.S_ISREG(mode):
-        raise _malformed(name, "is a link or a special file")
+    if info.external_attr != _MODE or info.internal_attr or info.create_system != _UNIX or info.volume:
+        raise _malformed(name, "is a link or a special file, or has other rights than 0644")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise _malformed(name, "is compressed")
-    if info.flag_bits & _ENCRYPTED:
-        raise _malformed(name, "is encrypted")
+    if info.flag_bits != (0 if name.isascii() else _UTF8_NAMES):
+        raise _malformed(name, "is encrypted, or not stored plainly")
+    if info.date_time != _TIME or {info.create_version, info.extract_version} - set(_VERSIONS) or info.reserved:
+        raise _malformed(name, "has a time or a version that no pack has")
 
 
 def _malformed(name: str, problem: str) -> FileError:

@@ -113,6 +113,25 @@ def read_bundle(data: bytes) -> Bundle:
     return bundle
 
 
+def read_foreign_bundle(data: bytes) -> Bundle:
+    """Read a bundle as other tools write it: with whatever else they say, which nobody believes here.
+
+    Exactly one signature, and a hint that names a key. Raises BundleError `malformed-bundle`.
+    """
+    try:
+        document = strict_loads(data, max_bytes=MAX_BUNDLE_BYTES)
+        envelope, hint = document["dsseEnvelope"], document["verificationMaterial"]["publicKey"]["hint"]
+        (signature,) = envelope["signatures"]
+        return Bundle(
+            hint=base64.b64encode(_base64(hint, "hint", _HINT_BYTES)).decode("ascii"),
+            payload_type=str(envelope["payloadType"]),
+            signature=_base64(signature["sig"], "sig", _MAX_SIGNATURE_BYTES),
+            unverified_payload=_base64(envelope["payload"], "payload", MAX_BUNDLE_BYTES),
+        )
+    except (CanonicalError, KeyError, TypeError, ValueError) as error:
+        raise BundleError("malformed-bundle", f"not a bundle with a public key: {str(error)[:200]}") from None
+
+
 def verify(bundle: Bundle, key: VerifyingKey, *, payload_type: str = STATEMENT_PAYLOAD_TYPE) -> bytes:
     """Return the payload that *key* has signed as *payload_type*.
 

@@ -85,9 +85,8 @@ def _check_list(files: ArchiveFiles) -> tuple[Finding, ...]:
         finding(name, "unexpected-file", "an entry that the list names", "it is not named")
         for name in entries.keys() - listed.keys()
     ]
-    # what lies below image/ was hashed and compared with signed statements already
-    rest = [name for name in sorted(listed.keys() & entries.keys()) if not name.startswith(IMAGE)]
+    rest = sorted(listed.keys() & entries.keys())  # the image's own were hashed before, and are remembered
     for name, got in files.digests(rest).items():
-        if got != listed[name].digest:
+        if got != listed[name].digest or entries[name].size_bytes != listed[name].size_bytes:
             result.append(finding(name, "changed", str(listed[name].digest), str(got)))
     return tuple(sorted(result, key=lambda item: (item.component, item.reason)))

@@ -50,7 +50,16 @@ class Claims:
         try:
             self.bundles[name] = dsse.read_bundle(data)
         except dsse.BundleError as error:
+            if not self.closed:
+                self._add_foreign(name, data)
+                return
             self._mind(name, error.reason, "a Sigstore bundle 0.3 as Kiln writes it", str(error))
+
+    def _add_foreign(self, name: str, data: bytes) -> None:
+        try:
+            self.bundles[name] = dsse.read_foreign_bundle(data)
+        except dsse.BundleError as error:
+            self._mind(name, error.reason, "a Sigstore bundle with a public key", str(error))
 
     def check_signatures(self) -> bool:
         """Keep the statements that a trusted key has signed."""

@@ -69,7 +69,7 @@ def open_token(uri: str, read_secret: Callable[[str], bytes]) -> TokenSigner:
         wanted["id"] = path["id"].encode("latin-1")
     try:
         token = pkcs11.lib(query["module-path"]).get_token(token_label=path["token"])
-        session = token.open(user_pin=pin)
+        session = _log_in(token, pin)
         private = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, **wanted)
         public = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, **wanted)
         return TokenSigner(private, _public_key(public), session)
@@ -77,6 +77,15 @@ def open_token(uri: str, read_secret: Callable[[str], bytes]) -> TokenSigner:
         raise refused("token-failed", f"no key for {uri[:120]}: {error!r}", _HINT) from error
     except (RuntimeError, KeyFormatError, KeyError, ValueError) as error:
         raise refused("token-failed", f"{uri[:120]}: {error}", _HINT) from error
+
+
+def _log_in(token: Any, pin: str | None) -> Any:
+    import pkcs11  # noqa: PLC0415
+
+    try:
+        return token.open(user_pin=pin)
+    except pkcs11.UserAlreadyLoggedIn:  # a login is the process's, not the session's (PKCS #11, section 2.6.4)
+        return token.open()
 
 
 def parse_uri(uri: str) -> tuple[dict[str, str], dict[str, str]]:

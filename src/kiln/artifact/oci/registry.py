@@ -23,7 +23,7 @@ from kiln.artifact.oci.auth import Credentials, authorize
 from kiln.artifact.oci.model import Reference, refused
 from kiln.errors import ExitStatus, KilnError
 from kiln_wire.canonical import canonical_json
-from kiln_wire.digest import CHUNK_BYTES, Digest
+from kiln_wire.digest import Digest
 from kiln_wire.oci import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
@@ -40,7 +40,7 @@ UPLOAD_CHUNK_BYTES: Final = 16 * 1024 * 1024
 ATTEMPTS: Final = 4
 TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 _ACCEPT: Final = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
-_MAX_BODY_BYTES: Final = 64 * 1024
+_HEADERS: Final = {"User-Agent": "kiln", "Accept-Encoding": "identity"}  # digests are of the bytes as they are
 
 
 class Registry:
@@ -98,7 +98,7 @@ class Registry:
                         raise OciError(str(descriptor.digest), "missing-blob", "the registry does not have it")
                     self._expect(answer, httpx.codes.OK, httpx.codes.PARTIAL_CONTENT)
                     skip = done if answer.status_code == httpx.codes.OK else 0
-                    for chunk in answer.iter_bytes(CHUNK_BYTES):
+                    for chunk in answer.iter_raw():
                         fresh, skip = chunk[skip:], max(0, skip - len(chunk))
                         done += len(fresh)
                         if done > descriptor.size_bytes:
@@ -190,7 +190,7 @@ class Registry:
                 status = self._request("GET", location)
                 if status.status_code != httpx.codes.NO_CONTENT:
                     continue
-                reached = int(status.headers.get("Range", "0--1").rpartition("-")[2] or -1) + 1
+                reached = _reached(status.headers.get("Range", ""))
                 if reached != done:
                     return self._location(status), reached
                 continue
@@ -286,9 +286,19 @@ def open_registry(
     """Open the repository of *reference*."""
     scheme = "http" if plain_http or is_loopback(reference.host) else "https"
     with httpx.Client(
-        base_url=f"{scheme}://{reference.host}", timeout=TIMEOUT, transport=transport, follow_redirects=True
+        base_url=f"{scheme}://{reference.host}",
+        timeout=TIMEOUT,
+        transport=transport,
+        follow_redirects=True,
+        headers=_HEADERS,
     ) as client:
         yield Registry(reference, client, credentials)
+
+
+def _reached(text: str) -> int:
+    """Return how many bytes an upload has; `0-0` is what registries say of an empty one."""
+    last = text.rpartition("-")[2]
+    return int(last) + 1 if last.isdigit() and last != "0" else 0
 
 
 def is_loopback(host: str) -> bool:
