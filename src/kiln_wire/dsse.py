@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kiln_wire.canonical import CanonicalError, canonical_json, strict_loads
-from kiln_wire.p256 import PublicKey
+from kiln_wire.spki import VerifyingKey
 
 BUNDLE_MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 STATEMENT_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -24,6 +25,8 @@ MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
 _MAX_DEPTH: Final = 8
 _HINT_BYTES: Final = 32
 _MAX_SIGNATURE_BYTES: Final = 72
+_MAX_TIMESTAMPS: Final = 8
+_MAX_TIMESTAMP_BYTES: Final = 64 * 1024
 
 
 class BundleError(ValueError):
@@ -42,6 +45,8 @@ class Bundle:
     payload_type: str
     signature: bytes
     unverified_payload: bytes
+    timestamps: tuple[bytes, ...] = ()
+    """RFC 3161 responses over the signature, in DER; nothing here reads them."""
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
@@ -50,13 +55,19 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
-def bundle_json(hint: str, payload_type: str, payload: bytes, signature: bytes) -> bytes:
+def bundle_json(
+    hint: str, payload_type: str, payload: bytes, signature: bytes, timestamps: Sequence[bytes] = ()
+) -> bytes:
     """Return the canonical bytes of a bundle."""
+    # sigstore's models demand tlogEntries, also where there is no log
+    material: dict[str, object] = {"publicKey": {"hint": hint}, "tlogEntries": []}
+    if timestamps:
+        stamps = [{"signedTimestamp": base64.b64encode(item).decode("ascii")} for item in timestamps]
+        material["timestampVerificationData"] = {"rfc3161Timestamps": stamps}
     return canonical_json(
         {
             "mediaType": BUNDLE_MEDIA_TYPE,
-            # sigstore's models demand tlogEntries, also where there is no log
-            "verificationMaterial": {"publicKey": {"hint": hint}, "tlogEntries": []},
+            "verificationMaterial": material,
             "dsseEnvelope": {
                 "payload": base64.b64encode(payload).decode("ascii"),
                 "payloadType": payload_type,
@@ -75,6 +86,10 @@ def read_bundle(data: bytes) -> Bundle:
     material, envelope = _object(document, "", "mediaType", "verificationMaterial", "dsseEnvelope")[1:]
     if document["mediaType"] != BUNDLE_MEDIA_TYPE:
         raise BundleError("malformed-bundle", f"mediaType is not {BUNDLE_MEDIA_TYPE}")
+    timestamps: tuple[bytes, ...] = ()
+    if isinstance(material, dict) and "timestampVerificationData" in material:
+        material = dict(material)
+        timestamps = _timestamps(material.pop("timestampVerificationData"))
     key, log = _object(material, "verificationMaterial", "publicKey", "tlogEntries")
     if log != []:
         raise BundleError("malformed-bundle", "tlogEntries is not empty")
@@ -90,13 +105,34 @@ def read_bundle(data: bytes) -> Bundle:
         payload_type=payload_type,
         signature=_base64(signature, "sig", _MAX_SIGNATURE_BYTES),
         unverified_payload=_base64(payload, "payload", MAX_BUNDLE_BYTES),
+        timestamps=timestamps,
     )
-    if bundle_json(bundle.hint, bundle.payload_type, bundle.unverified_payload, bundle.signature) != data:
+    spelled = bundle_json(bundle.hint, bundle.payload_type, bundle.unverified_payload, bundle.signature, timestamps)
+    if spelled != data:
         raise BundleError("not-canonical", "the bundle is not spelled canonically")
     return bundle
 
 
-def verify(bundle: Bundle, key: PublicKey, *, payload_type: str = STATEMENT_PAYLOAD_TYPE) -> bytes:
+def read_foreign_bundle(data: bytes) -> Bundle:
+    """Read a bundle as other tools write it: with whatever else they say, which nobody believes here.
+
+    Exactly one signature, and a hint that names a key. Raises BundleError `malformed-bundle`.
+    """
+    try:
+        document = strict_loads(data, max_bytes=MAX_BUNDLE_BYTES)
+        envelope, hint = document["dsseEnvelope"], document["verificationMaterial"]["publicKey"]["hint"]
+        (signature,) = envelope["signatures"]
+        return Bundle(
+            hint=base64.b64encode(_base64(hint, "hint", _HINT_BYTES)).decode("ascii"),
+            payload_type=str(envelope["payloadType"]),
+            signature=_base64(signature["sig"], "sig", _MAX_SIGNATURE_BYTES),
+            unverified_payload=_base64(envelope["payload"], "payload", MAX_BUNDLE_BYTES),
+        )
+    except (CanonicalError, KeyError, TypeError, ValueError) as error:
+        raise BundleError("malformed-bundle", f"not a bundle with a public key: {str(error)[:200]}") from None
+
+
+def verify(bundle: Bundle, key: VerifyingKey, *, payload_type: str = STATEMENT_PAYLOAD_TYPE) -> bytes:
     """Return the payload that *key* has signed as *payload_type*.
 
     Raises BundleError with the reason `wrong-payload-type`, `wrong-key` (the hint names another one) or
@@ -109,6 +145,16 @@ def verify(bundle: Bundle, key: PublicKey, *, payload_type: str = STATEMENT_PAYL
     if not key.verify(bundle.signature, pae(payload_type, bundle.unverified_payload)):
         raise BundleError("bad-signature", f"the key {key.hint} has not signed this payload")
     return bundle.unverified_payload
+
+
+def _timestamps(value: object) -> tuple[bytes, ...]:
+    (stamps,) = _object(value, "timestampVerificationData", "rfc3161Timestamps")
+    if not isinstance(stamps, list) or not 1 <= len(stamps) <= _MAX_TIMESTAMPS:
+        raise BundleError("malformed-bundle", f"there must be 1 to {_MAX_TIMESTAMPS} time stamps")
+    return tuple(
+        _base64(_object(item, "rfc3161Timestamps", "signedTimestamp")[0], "signedTimestamp", _MAX_TIMESTAMP_BYTES)
+        for item in stamps
+    )
 
 
 def _object(value: object, where: str, *keys: str) -> list[Any]:

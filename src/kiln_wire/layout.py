@@ -17,10 +17,11 @@
     verification.json         the facts that a device can check, bound together by one id
     attestations/*.sigstore.json   one signed statement each
     record.json               the record of this build, as it stands in the chain of records
+    record.tlog-proof         proof that the log of records holds it, as of one checkpoint (C2SP tlog-proof)
     kiln.pub                  the public key of whoever signed
 
-Every file but `kiln.pub` and the bundles is bound by digest or by content to a signed statement; a file that is not
-listed by one is refused.
+Every file but `kiln.pub`, the proof and the bundles is bound by digest or by content to a signed statement; a file
+that is not listed by one is refused.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ VEX: Final = "evidence/vex.json"
 VERIFICATION: Final = "verification.json"
 ATTESTATIONS: Final = "attestations"
 RECORD: Final = "record.json"
+LOG_PROOF: Final = "record.tlog-proof"
 PUBLIC_KEY: Final = "kiln.pub"
 BUNDLE_SUFFIX: Final = ".sigstore.json"
 

@@ -7,12 +7,11 @@ Both `s` and `n - s` are accepted, as SEC 1 does; the encoding has only one acce
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import Final
+
+from kiln_wire.spki import KeyFormatError, der_of, hint_of, pem_of
 
 # SEC 2 version 2.0, section 2.4.2 (secp256r1)
 P: Final = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
@@ -26,16 +25,10 @@ _G: Final = (
 _SIZE_BYTES: Final = 32
 # SubjectPublicKeyInfo {id-ecPublicKey, prime256v1}, BIT STRING of 66 bytes, uncompressed point (RFC 5480, section 2)
 _SPKI_PREFIX: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
-_PEM: Final = re.compile(rb"\s*-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END PUBLIC KEY-----\s*")
-_MAX_KEY_BYTES: Final = 4096  # a P-256 key in PEM has 178 bytes
 _WINDOW_BITS: Final = 5
 
 _Point = tuple[int, int, int]
 _INFINITY: Final[_Point] = (1, 1, 0)
-
-
-class KeyFormatError(ValueError):
-    """The bytes are not a P-256 public key in the one accepted spelling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +47,7 @@ class PublicKey:
     @classmethod
     def load(cls, data: bytes) -> PublicKey:
         """Read a SubjectPublicKeyInfo, in PEM or in DER. Raises KeyFormatError."""
-        if len(data) > _MAX_KEY_BYTES:
-            raise KeyFormatError(f"a public key of {len(data)} bytes is too long")
-        if b"-----BEGIN" not in data:
-            return cls.from_der(data)
-        match = _PEM.fullmatch(data)
-        if match is None:
-            raise KeyFormatError("not one PEM block of the type PUBLIC KEY")
-        try:
-            return cls.from_der(base64.b64decode(b"".join(match[1].split()), validate=True))
-        except binascii.Error as error:
-            raise KeyFormatError(f"the PEM block is not base64: {error}") from None
+        return cls.from_der(der_of(data))
 
     @classmethod
     def from_der(cls, der: bytes) -> PublicKey:
@@ -75,6 +58,11 @@ class PublicKey:
         return cls(int.from_bytes(point[:_SIZE_BYTES], "big"), int.from_bytes(point[_SIZE_BYTES:], "big"))
 
     @property
+    def algorithm(self) -> str:
+        """The name of the algorithm."""
+        return "ecdsa-p256"
+
+    @property
     def der(self) -> bytes:
         """The SubjectPublicKeyInfo in DER."""
         return _SPKI_PREFIX + self.x.to_bytes(_SIZE_BYTES, "big") + self.y.to_bytes(_SIZE_BYTES, "big")
@@ -82,14 +70,12 @@ class PublicKey:
     @property
     def pem(self) -> bytes:
         """The SubjectPublicKeyInfo in PEM, as OpenSSL writes it."""
-        text = base64.b64encode(self.der)
-        lines = [text[start : start + 64] for start in range(0, len(text), 64)]
-        return b"-----BEGIN PUBLIC KEY-----\n" + b"\n".join(lines) + b"\n-----END PUBLIC KEY-----\n"
+        return pem_of(self.der)
 
     @property
     def hint(self) -> str:
         """How a Sigstore bundle names the key: base64 of the SHA-256 of the SubjectPublicKeyInfo."""
-        return base64.b64encode(hashlib.sha256(self.der).digest()).decode("ascii")
+        return hint_of(self.der)
 
     def verify(self, signature: bytes, message: bytes) -> bool:
         """Return whether the DER *signature* is one of this key over *message*; a malformed one is not."""

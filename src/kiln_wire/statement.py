@@ -14,6 +14,7 @@ from kiln_wire.canonical import CanonicalError, canonical_json, strict_loads
 from kiln_wire.digest import Digest, DigestError
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+OLD_STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v0.1"
 PROVENANCE_TYPE: Final = "https://slsa.dev/provenance/v1"
 CYCLONEDX_TYPE: Final = "https://cyclonedx.org/bom"
 SPDX_TYPE: Final = "https://spdx.dev/Document"  # what cosign calls spdxjson
@@ -25,6 +26,8 @@ LICENCES_TYPE: Final = "urn:kiln:predicate:licences:v1"
 REPRODUCTION_TYPE: Final = "urn:kiln:predicate:reproduction:v1"
 VERIFICATION_TYPE: Final = "urn:kiln:predicate:verification:v1"
 RECORD_TYPE: Final = "urn:kiln:predicate:record:v1"
+APPROVAL_TYPE: Final = "urn:kiln:predicate:approval:v1"
+SIGNATURE_TYPE: Final = "https://sigstore.dev/cosign/sign/v1"  # cosign's: no claim but "I have signed this"
 _MAX_NAME_LENGTH: Final = 255  # NAME_MAX
 
 
@@ -76,21 +79,25 @@ def read_digest_set(value: object) -> Digest:
         raise StatementError(str(error)) from None
 
 
-def read_statement(payload: bytes) -> Statement:
-    """Read a statement out of the verified payload of an envelope. Raises StatementError."""
+def read_statement(payload: bytes, *, foreign: bool = False) -> Statement:
+    """Read a statement out of the verified payload of an envelope; with *foreign* also as cosign writes it.
+
+    Raises StatementError.
+    """
     try:
         document = strict_loads(payload)
     except CanonicalError as error:
         raise StatementError(str(error)) from None
     if not isinstance(document, dict) or set(document) != {"_type", "subject", "predicateType", "predicate"}:
         raise StatementError("a statement must have _type, subject, predicateType and predicate, no others")
-    if document["_type"] != STATEMENT_TYPE:
+    if document["_type"] not in ((STATEMENT_TYPE, OLD_STATEMENT_TYPE) if foreign else (STATEMENT_TYPE,)):
         raise StatementError(f"_type is not {STATEMENT_TYPE}")
     if not isinstance(document["predicateType"], str) or not document["predicateType"]:
         raise StatementError("predicateType is not a string")
     if not isinstance(document["predicate"], dict):
         raise StatementError("predicate is not an object")
-    return Statement(_subjects(document["subject"]), document["predicateType"], document["predicate"])
+    subjects = _foreign_subjects(document["subject"]) if foreign else _subjects(document["subject"])
+    return Statement(subjects, document["predicateType"], document["predicate"])
 
 
 def _subjects(value: object) -> tuple[Subject, ...]:
@@ -107,6 +114,18 @@ def _subjects(value: object) -> tuple[Subject, ...]:
     if len({subject.name for subject in subjects}) != len(subjects):
         raise StatementError("two subjects have the same name")
     return tuple(sorted(subjects))
+
+
+def _foreign_subjects(value: object) -> tuple[Subject, ...]:
+    """Read subjects by their SHA-256 alone: other tools name repositories, or nothing, and add other digests."""
+    try:
+        found = {item["digest"]["sha256"]: str(item.get("name", "")) for item in value}  # type: ignore[attr-defined]
+        subjects = tuple(sorted(Subject(name, Digest("sha256", digest)) for digest, name in found.items()))
+    except (KeyError, TypeError, AttributeError, DigestError) as error:
+        raise StatementError(f"a subject has no SHA-256: {error}") from None
+    if not subjects:
+        raise StatementError("there is no subject")
+    return subjects
 
 
 def is_plain_name(name: str) -> bool:

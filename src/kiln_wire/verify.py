@@ -11,6 +11,9 @@
  9. packages: lock, both SBOMs and dpkg-manifest name the same packages
 10. tests: the tests passed, and the report says so of this image
 11. accounting: every file of the directory is bound to a signed statement
+12. transparency: the log of records holds the record, and enough witnesses have seen that
+13. validity: each key had the role for what it signed, and was neither expired nor revoked then
+14. policy: what the policy asks for, if one was given
 
 All findings are collected; no step ends the verification. A step whose documents were found unusable earlier is
 skipped, which is never counted as passed. Nothing is parsed before its signature holds, except the envelopes
@@ -20,7 +23,7 @@ the verdict is a refusal unless that key is among the trusted ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from kiln_wire import dsse, layout
@@ -28,11 +31,16 @@ from kiln_wire.canonical import CanonicalError, canonical_json
 from kiln_wire.digest import Digest
 from kiln_wire.files import FileError, Files
 from kiln_wire.finding import UNTRUSTED_KEY, StepResult, VerificationResult
-from kiln_wire.p256 import KeyFormatError, PublicKey
+from kiln_wire.keys import load_key
+from kiln_wire.policy import Policy
+from kiln_wire.spki import KeyFormatError, VerifyingKey
 from kiln_wire.statement import Statement, StatementError, read_statement
+from kiln_wire.trust import Trust
 from kiln_wire.verify_agreement import check_packages, check_tests, check_verification_document
 from kiln_wire.verify_inputs import check_inputs
+from kiln_wire.verify_policy import check_policy
 from kiln_wire.verify_state import Evidence
+from kiln_wire.verify_time import check_transparency, check_validity
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
 _DOCUMENTS: Final = (
@@ -46,12 +54,13 @@ _DOCUMENTS: Final = (
     layout.REPORT,
     layout.VERIFICATION,
     layout.RECORD,
+    layout.LOG_PROOF,
 )
 
 
-def verify(files: Files, trusted: Sequence[PublicKey], *, image: str = "") -> VerificationResult:
+def verify(files: Files, trust: Trust, *, image: str = "", policy: Policy | None = None) -> VerificationResult:
     """Carry out all steps on *files*. *image*, if given, must be the name of a file that the statements are about."""
-    run = _Verification(files, trusted, image)
+    run = _Verification(files, trust, image, policy)
     results = []
     for number, (name, title, step) in enumerate(_STEPS, start=1):
         run.evidence.step = name
@@ -64,25 +73,30 @@ def verify(files: Files, trusted: Sequence[PublicKey], *, image: str = "") -> Ve
 class _Verification:
     """The state of one run. A step returns whether it could be carried out."""
 
-    def __init__(self, files: Files, trusted: Sequence[PublicKey], image: str) -> None:
+    def __init__(self, files: Files, trust: Trust, image: str, policy: Policy | None) -> None:
         self.files = files
+        self.trust = trust
         self.image = image
-        self.keys = {key.hint: key for key in trusted}
+        self.policy = policy
+        self.keys = trust.by_hint
         self.trusted = frozenset(self.keys)
-        self.beside: PublicKey | None = None
+        self.beside: VerifyingKey | None = None
         self.bundles: dict[str, dsse.Bundle] = {}
         self.payloads: dict[str, bytes] = {}
         self.evidence = Evidence()
 
-    def trust(self) -> bool:
+    def read_keys(self) -> bool:
         """Step 1."""
+        if self.trust.root_problem is not None:
+            reason, problem = self.trust.root_problem
+            self.evidence.error("trust root", reason, "a trust root that can be relied on", problem)
         try:
             data = self.files.read(layout.PUBLIC_KEY, MAX_DOCUMENT_BYTES)
-            self.beside = PublicKey.load(data)
+            self.beside = load_key(data)
             if self.beside.pem != data:
                 self.evidence.error(layout.PUBLIC_KEY, "malformed-key", "a key as OpenSSL spells it", "other spelling")
         except KeyFormatError as error:
-            self.evidence.error(layout.PUBLIC_KEY, "malformed-key", "a P-256 public key in PEM", str(error))
+            self.evidence.error(layout.PUBLIC_KEY, "malformed-key", "a public key in PEM", str(error))
         except FileError as problem:
             if problem.reason != "missing":
                 self.evidence.error(layout.PUBLIC_KEY, problem.reason, "a readable file", problem.problem)
@@ -138,6 +152,7 @@ class _Verification:
             try:
                 self.payloads[name] = dsse.verify(bundle, key)
                 self.evidence.signers.add(bundle.hint)
+                self.evidence.signer_of[name] = bundle.hint
             except dsse.BundleError as error:
                 self.evidence.unusable(name, error.reason, f"a signature by {bundle.hint}", str(error))
         signers = self.evidence.signers
@@ -223,6 +238,8 @@ class _Verification:
                 evidence.unusable(name, "missing-file", "a file that the record lists", "no such file")
         elif layout.RECORD_BUNDLE in evidence.entries:
             evidence.accounted.add(layout.RECORD)  # its bundle is already named
+        if layout.RECORD_BUNDLE in evidence.entries:
+            evidence.accounted.add(layout.LOG_PROOF)  # the next step looks at it
         if not set(layout.REQUIRED_STATEMENTS) <= evidence.statements.keys():
             return False
         for name in evidence.entries.keys() - evidence.accounted:
@@ -264,7 +281,7 @@ def _subjects(statement: Statement) -> str:
 
 _Step = Callable[[_Verification], bool]
 _STEPS: Final[tuple[tuple[str, str, _Step], ...]] = (
-    ("trust", "Read the keys", _Verification.trust),
+    ("trust", "Read the keys", _Verification.read_keys),
     ("bundles", "Read the bundles", _Verification.read_bundles),
     ("signatures", "Check the signatures", _Verification.check_signatures),
     ("statements", "Read the statements", _Verification.read_statements),
@@ -275,6 +292,13 @@ _STEPS: Final[tuple[tuple[str, str, _Step], ...]] = (
     ("packages", "Compare the lists of packages", lambda run: check_packages(run.evidence)),
     ("tests", "Check the verdict of the tests", lambda run: check_tests(run.evidence)),
     ("accounting", "Account for every file", _Verification.account),
+    ("transparency", "Look for the record in the log", lambda run: check_transparency(run.evidence, run.trust)),
+    (
+        "validity",
+        "Check roles and validity of the keys",
+        lambda run: check_validity(run.evidence, run.trust, run.bundles),
+    ),
+    ("policy", "Apply the policy", lambda run: check_policy(run.evidence, run.trust, run.policy)),
 )
 STEPS: Final = tuple((name, title) for name, title, _ in _STEPS)
 """Name and title of each step, in their order."""

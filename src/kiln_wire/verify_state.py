@@ -36,6 +36,14 @@ class Evidence:
     named: set[str] = field(default_factory=set)
     """Files that were already found to be changed; a later step does not name them again."""
     bytes_hashed: int = 0
+    signer_of: dict[str, str] = field(default_factory=dict)
+    """Bundle -> hint of the key whose signature holds."""
+    witnessed_at: int | None = None
+    """When enough witnesses had seen the record in the log, seconds since 1970."""
+    witnesses: int = 0
+    """How many witnesses have signed the checkpoint."""
+    witnessed: set[str] = field(default_factory=set)
+    """Bundles that the record lists as they are."""
 
     def add(self, component: str, reason: str, expected: str, got: str, severity: Severity) -> None:
         """Add a finding of the current step."""

@@ -14,6 +14,7 @@ from kiln.errors import KilnError
 from kiln.records.publish import record_build
 from kiln.records.store import Records
 from kiln_wire.digest import Digest
+from kiln_wire.trust import Trust
 
 NOW = datetime(2026, 1, 2, 4, tzinfo=UTC)
 
@@ -42,7 +43,7 @@ def test_the_record_beside_the_image_is_that_of_the_chain(image: Path, tmp_path:
 
 
 def test_an_image_with_its_record_is_verified(image: Path) -> None:
-    assert verify_image(image, trusted_keys=(SIGNER.public_key,)).verdict == "verified"
+    assert verify_image(image, trust=Trust((SIGNER.public_key,))).verdict == "verified"
 
 
 @pytest.mark.parametrize("name", ["record.json", "attestations/record.sigstore.json"])
@@ -52,13 +53,13 @@ def test_one_flipped_bit_in_the_record_or_its_bundle_is_named(image: Path, name:
         changed = bytearray(original)
         changed[position] ^= 1
         (image / name).write_bytes(changed)
-        result = verify_image(image, trusted_keys=(SIGNER.public_key,))
+        result = verify_image(image, trust=Trust((SIGNER.public_key,)))
         assert {finding.component for finding in result.findings} == {name}
 
 
 def test_a_record_without_its_statement_is_unexpected(image: Path) -> None:
     (image / "attestations/record.sigstore.json").unlink()
-    result = verify_image(image, trusted_keys=(SIGNER.public_key,))
+    result = verify_image(image, trust=Trust((SIGNER.public_key,)))
     assert [(finding.component, finding.reason) for finding in result.findings] == [("record.json", "unexpected-file")]
 
 

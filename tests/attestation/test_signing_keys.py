@@ -26,6 +26,7 @@ from kiln.attestation.keys import open_signer, read_secret
 from kiln.attestation.trust import read_public_key, trusted_keys
 from kiln.attestation.verify import verify_image
 from kiln.errors import Domain, ExitStatus, KilnError
+from kiln_wire.trust import Trust
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_bundles_verify_with_cryptography_by_the_specifications_alone(keys: Path
         statement = json.loads(payload)
         assert statement["_type"] == "https://in-toto.io/Statement/v1"
         assert [subject["name"] for subject in statement["subject"]] == ["box.qcow2", "box.squashfs"]
-    assert verify_image(tmp_path / "box", trusted_keys=trusted_keys(keys)).verdict == "verified"
+    assert verify_image(tmp_path / "box", trust=Trust(trusted_keys(keys))).verdict == "verified"
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", b"\xff" * 5000])

@@ -19,6 +19,7 @@ from kiln_wire.codec import decode, encode
 from kiln_wire.digest import Digest
 from kiln_wire.finding import VerificationResult
 from kiln_wire.p256 import PublicKey
+from kiln_wire.trust import Trust
 from kiln_wire.verification import Verification, build_verification
 from kiln_wire.verify import STEPS
 
@@ -33,7 +34,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def _verify(path: Path, *keys: PublicKey) -> VerificationResult:
-    return verify_image(path, trusted_keys=keys or TRUSTED)
+    return verify_image(path, trust=Trust(keys or TRUSTED))
 
 
 def _failed(result: VerificationResult) -> list[str]:
@@ -65,7 +66,7 @@ def test_an_image_file_is_verified_with_its_directory(image: Path) -> None:
 
 def test_progress_counts_every_byte(image: Path) -> None:
     sink = CollectingSink()
-    verify_image(image, trusted_keys=TRUSTED, sink=sink)
+    verify_image(image, trust=Trust(TRUSTED), sink=sink)
     last = sink.events[-1]
     assert isinstance(last, Progress)
     assert (last.step, last.unit) == ("verify", "bytes")
@@ -159,7 +160,7 @@ def test_step_trust_fails_alone_when_the_key_beside_the_image_is_no_key(image: P
 
 def test_step_trust_fails_without_any_key(image: Path) -> None:
     (image / "kiln.pub").unlink()
-    result = verify_image(image, trusted_keys=())
+    result = verify_image(image, trust=Trust())
     assert "trust" in _failed(result)
     assert ("kiln.pub", "no-key") in _reasons(result)
 

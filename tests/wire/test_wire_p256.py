@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiln_wire.p256 import KeyFormatError, N, P, PublicKey, parse_signature
+from kiln_wire.p256 import N, P, PublicKey, parse_signature
+from kiln_wire.spki import KeyFormatError
 
 _SCALARS = st.one_of(st.integers(1, 2**16), st.integers(1, N - 1), st.integers(1, 2**16).map(lambda value: N - value))
 

@@ -15,7 +15,7 @@ from kiln.attestation.licence_report import licence_report
 from kiln.attestation.model import Attested, AttestInputs, WrittenFile
 from kiln.attestation.provenance import provenance
 from kiln.attestation.report import result_predicate, summarise
-from kiln.attestation.signer import Signer, sign_statement
+from kiln.attestation.signer import Signer, Stamper, sign_statement
 from kiln.attestation.spdx import spdx
 from kiln.attestation.vulnerabilities import vulnerabilities_predicate, with_vulnerabilities
 from kiln.errors import Domain, KilnError
@@ -57,7 +57,7 @@ _DOCUMENTS: Final = (
 )
 
 
-def attest(inputs: AttestInputs, signer: Signer) -> Attested:
+def attest(inputs: AttestInputs, signer: Signer, stamper: Stamper | None = None) -> Attested:
     """Write SBOMs, verification.json, kiln.pub and all bundles into the image directory.
 
     A failed test is attested as such. The SBOMs depend only on lock, image and inventory; times stand in provenance
@@ -70,7 +70,7 @@ def attest(inputs: AttestInputs, signer: Signer) -> Attested:
     documents = _check(inputs, disk)
     inventory = read_inventory((inputs.directory / layout.INVENTORY).read_bytes(), layout.INVENTORY)
     require_agreement(inputs.lock.tree("image"), inventory, documents[layout.RESOLUTION])
-    writer = _Writer(inputs, signer)
+    writer = _Writer(inputs, signer, stamper)
     bill = Bill(
         name=inputs.name,
         lock=inputs.lock,
@@ -117,9 +117,10 @@ def attest(inputs: AttestInputs, signer: Signer) -> Attested:
 class _Writer:
     """Writes files into the image directory and remembers them."""
 
-    def __init__(self, inputs: AttestInputs, signer: Signer) -> None:
+    def __init__(self, inputs: AttestInputs, signer: Signer, stamper: Stamper | None) -> None:
         self._directory = inputs.directory
         self._signer = signer
+        self._stamper = stamper
         self._subjects = [Subject(artifact.name, artifact.digest) for artifact in inputs.artifacts]
         self.written: list[WrittenFile] = []
 
@@ -132,7 +133,8 @@ class _Writer:
 
     def bundle(self, name: str, predicate_type: str, predicate: object) -> None:
         """Write one signed statement about the artifacts."""
-        self.file(name, sign_statement(self._signer, statement_json(self._subjects, predicate_type, predicate)))
+        payload = statement_json(self._subjects, predicate_type, predicate)
+        self.file(name, sign_statement(self._signer, payload, self._stamper))
 
     def stated(self, name: str, bundle: str, predicate_type: str, document: object) -> None:
         """Write a document and the statement that holds it."""

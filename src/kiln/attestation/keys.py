@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -23,20 +23,30 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from kiln.attestation.signer import FileSigner
+from kiln.attestation.signer import FileSigner, PrivateKey
 from kiln.attestation.trust import MAX_KEY_BYTES, check_directory, refused
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux.files import write_atomic, write_if_changed
 from kiln.linux.locks import exclusive
 
 DEFAULT_ROLE: Final = "image-vault"
-_ROLE: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+DEFAULT_ALGORITHM: Final = "ecdsa-p256"
+ALGORITHMS: Final = (DEFAULT_ALGORITHM, "ed25519")
+_ROLE: Final = re.compile(r"[a-z][a-z0-9-]{0,62}(\.[0-9]{1,4})?")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _RESTORE: Final = "restore the file from a backup, or move it away so that a new key is made"
 
 
-def open_signer(directory: Path, role: str = DEFAULT_ROLE, *, passphrase: bytes | None = None) -> FileSigner:
+def open_signer(
+    directory: Path,
+    role: str = DEFAULT_ROLE,
+    *,
+    passphrase: bytes | None = None,
+    algorithm: str = DEFAULT_ALGORITHM,
+) -> FileSigner:
     """Return the signer of *role*, creating its key at first use; two processes at once get the same key.
+
+    *algorithm*, one of ALGORITHMS, is that of a new key. A role `image-vault.3` has the third key of that name.
 
     Raises KilnError(ATTESTATION): `unsafe-key-file` if the file or its directory belongs to somebody else or is open
     to them, `bad-key-file`, `passphrase-needed`, `wrong-passphrase`, `key-not-encrypted` (a passphrase was given for
@@ -49,10 +59,15 @@ def open_signer(directory: Path, role: str = DEFAULT_ROLE, *, passphrase: bytes 
     path = directory / f"{role}.key"
     with exclusive(directory / ".lock"):
         if not os.path.lexists(path):
-            write_atomic(path, _new_key(passphrase), mode=0o600)
+            write_atomic(path, _new_key(passphrase, algorithm), mode=0o600)
         signer = FileSigner(_parse(path, _read_private(path), passphrase))
         write_if_changed(directory / f"{role}.pub", signer.public_key.pem)
     return signer
+
+
+def read_signer(path: Path, *, passphrase: bytes | None = None) -> FileSigner:
+    """Return the signer of the key file *path*, wherever it lies. Raises as open_signer does."""
+    return FileSigner(_parse(path, _read_private(path), passphrase))
 
 
 def read_secret(reference: str, environment: Mapping[str, str]) -> bytes:
@@ -82,15 +97,19 @@ def read_secret(reference: str, environment: Mapping[str, str]) -> bytes:
     )
 
 
-def _new_key(passphrase: bytes | None) -> bytes:
+def _new_key(passphrase: bytes | None, algorithm: str) -> bytes:
     encryption: KeySerializationEncryption = (
         NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
     )
-    key = ec.generate_private_key(ec.SECP256R1())
+    if algorithm not in ALGORITHMS:
+        raise refused("bad-algorithm", f"{algorithm[:40]!r} is not an algorithm", f"choose {' or '.join(ALGORITHMS)}")
+    key: PrivateKey = (
+        ed25519.Ed25519PrivateKey.generate() if algorithm == "ed25519" else ec.generate_private_key(ec.SECP256R1())
+    )
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
-def _parse(path: Path, data: bytes, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
+def _parse(path: Path, data: bytes, passphrase: bytes | None) -> PrivateKey:
     encrypted = b"BEGIN ENCRYPTED PRIVATE KEY" in data
     if encrypted and passphrase is None:
         raise refused("passphrase-needed", f"{path} is encrypted", "name its passphrase in the settings")
@@ -106,8 +125,10 @@ def _parse(path: Path, data: bytes, passphrase: bytes | None) -> ec.EllipticCurv
         if encrypted:
             raise refused("wrong-passphrase", f"the passphrase does not open {path}", "check the setting") from error
         raise refused("bad-key-file", f"{path} is not a private key in PEM: {error}", _RESTORE) from error
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise refused("bad-key-file", f"{path} is not a P-256 key", _RESTORE)
+        raise refused("bad-key-file", f"{path} is neither a P-256 nor an Ed25519 key", _RESTORE)
     return key
 
 

@@ -14,7 +14,7 @@ from kiln.artifact.model import Artifact
 from kiln.authoring.lock.model import Lock
 from kiln.trial.model import TestReport
 from kiln_wire.digest import Digest
-from kiln_wire.p256 import PublicKey
+from kiln_wire.spki import VerifyingKey
 from kiln_wire.verification import Verification
 
 
@@ -69,4 +69,4 @@ class Attested:
 
     files: tuple[WrittenFile, ...]
     verification: Verification
-    signer: PublicKey
+    signer: VerifyingKey

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from kiln.errors import Domain, ExitStatus, KilnError
-from kiln_wire.p256 import KeyFormatError, PublicKey
+from kiln_wire.keys import load_key
+from kiln_wire.spki import KeyFormatError, VerifyingKey
 
 MAX_KEY_BYTES: Final = 16 * 1024
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-def trusted_keys(directory: Path) -> tuple[PublicKey, ...]:
+def trusted_keys(directory: Path) -> tuple[VerifyingKey, ...]:
     """Return the public keys (`*.pub`) of a key directory, sorted by the names of the files; none if there is none.
 
     Raises KilnError(ATTESTATION, "unsafe-key-file" or "bad-public-key").
@@ -25,18 +26,18 @@ def trusted_keys(directory: Path) -> tuple[PublicKey, ...]:
     return tuple(read_public_key(path) for path in sorted(directory.glob("*.pub")))
 
 
-def read_public_key(path: Path) -> PublicKey:
+def read_public_key(path: Path) -> VerifyingKey:
     """Return the public key in a PEM or DER file.
 
     Raises KilnError(ATTESTATION, "bad-public-key").
     """
     try:
         with path.open("rb") as file:
-            return PublicKey.load(file.read(MAX_KEY_BYTES))
+            return load_key(file.read(MAX_KEY_BYTES))
     except (OSError, KeyFormatError) as error:
         raise refused(
             "bad-public-key",
-            f"{path} is not a P-256 public key: {error}",
+            f"{path} is not a P-256 or Ed25519 public key: {error}",
             "give the .pub file of whoever signed the image",
         ) from error
 

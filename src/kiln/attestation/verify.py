@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,14 +10,17 @@ from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import NullSink, Progress, Sink
 from kiln_wire.files import DirectoryFiles
 from kiln_wire.finding import VerificationResult
-from kiln_wire.p256 import PublicKey
+from kiln_wire.policy import Policy
+from kiln_wire.trust import Trust
 from kiln_wire.verify import verify
 
 STEP: Final = "verify"
 _BYTES_PER_EVENT: Final = 16 * 1024 * 1024
 
 
-def verify_image(path: Path, *, trusted_keys: Sequence[PublicKey], sink: Sink | None = None) -> VerificationResult:
+def verify_image(
+    path: Path, *, trust: Trust, policy: Policy | None = None, sink: Sink | None = None
+) -> VerificationResult:
     """Verify the image directory *path*, or the one that the file *path* lies in, offline.
 
     All findings are in the result; it is the caller who turns its verdict into an exit status. A file must be
@@ -31,7 +33,7 @@ def verify_image(path: Path, *, trusted_keys: Sequence[PublicKey], sink: Sink | 
         directory = path if is_directory else path.parent
         size_bytes = sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file())
         with DirectoryFiles(directory, on_bytes=_Meter(sink or NullSink(), size_bytes).count) as files:
-            return verify(files, trusted_keys, image="" if is_directory else path.name)
+            return verify(files, trust, image="" if is_directory else path.name, policy=policy)
     except FileNotFoundError as error:
         raise KilnError(
             Domain.ATTESTATION,

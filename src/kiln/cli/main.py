@@ -15,8 +15,11 @@ from kiln.cli.commands.describe import describe
 from kiln.cli.commands.diff import diff
 from kiln.cli.commands.doctor import doctor
 from kiln.cli.commands.feature import feature
+from kiln.cli.commands.keys import keys
 from kiln.cli.commands.licences import licences
 from kiln.cli.commands.lock import lock
+from kiln.cli.commands.log import log
+from kiln.cli.commands.pack import copy, pack
 from kiln.cli.commands.provenance import provenance, why
 from kiln.cli.commands.records import records
 from kiln.cli.commands.resolve import resolve
@@ -24,6 +27,7 @@ from kiln.cli.commands.run import run as run_image
 from kiln.cli.commands.sbom import sbom
 from kiln.cli.commands.scan import scan
 from kiln.cli.commands.schema import schema
+from kiln.cli.commands.sign import approve, attest, sign
 from kiln.cli.commands.store import store
 from kiln.cli.commands.verify import verify
 
@@ -63,9 +67,16 @@ app.command()(scan)
 app.command()(diff)
 app.command()(provenance)
 app.command()(why)
+app.command()(sign)
+app.command()(attest)
+app.command()(approve)
+app.command()(pack)
+app.command()(copy)
 app.command()(doctor)
 app.add_typer(advisories, name="advisories")
 app.add_typer(feature, name="feature")
+app.add_typer(keys, name="keys")
+app.add_typer(log, name="log")
 app.add_typer(records, name="records")
 app.add_typer(store, name="store")
 app.add_typer(schema, name="schema")

@@ -13,6 +13,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standar
 ProgressOption = Annotated[
     ProgressMode, typer.Option("--progress", help="How to show progress, on standard error.", show_default=True)
 ]
+PlainHttp = Annotated[
+    bool, typer.Option("--plain-http", help="Speak HTTP without TLS with a registry that is not on this machine.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what stages and tests print.")]
 RequestArgument = Annotated[
     str,

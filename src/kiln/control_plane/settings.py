@@ -5,6 +5,12 @@ state = "/var/lib/kiln"          # store, keys, records
 base = "debian-12"               # where a request names none
 hardening = "standard"           # likewise
 keyrings = ["/etc/kiln/keyrings"]
+key_passphrase = "env:KILN_KEYS"        # secret that opens the key files; default: they are not encrypted
+timestamp_authority = "<URL>"           # RFC 3161; default: no time stamps
+witnesses = ["<URL>"]                   # who signs the checkpoints of the log of records
+
+[signers]                        # role -> where its key is, if not in a file of keys/
+image-vault = "pkcs11:token=kiln;object=image-vault?module-path=/lib.so&pin-source=env:PIN"
 
 [mirrors]                        # logical name -> base URLs, tried in this order
 debian = ["<base URL>"]
@@ -59,6 +65,10 @@ class Settings:
     advisories: tuple[AdvisorySource, ...] = ()
     vex: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    key_passphrase: str = ""
+    timestamp_authority: str = ""
+    witnesses: tuple[str, ...] = ()
+    signers: tuple[tuple[str, str], ...] = ()
 
     @property
     def store(self) -> Path:
@@ -79,6 +89,11 @@ class Settings:
     def advisory_database(self) -> Path:
         """Known vulnerabilities; made by `kiln advisories`."""
         return self.state / "advisories.db"
+
+    @property
+    def trust(self) -> Path:
+        """This machine's own trust root, and those that were imported."""
+        return self.state / "trust"
 
     @property
     def runs(self) -> Path:
@@ -127,6 +142,10 @@ def _apply(settings: Settings, path: Path) -> Settings:
         "advisories": lambda value: {"advisories": _advisories(path, value)},
         "limits": lambda value: {"limits": _limits(path, value)},
         "vulnerabilities": lambda value: {"vex": _vex(path, value)},
+        "key_passphrase": lambda value: {"key_passphrase": _text(path, "key_passphrase", value)},
+        "timestamp_authority": lambda value: {"timestamp_authority": _text(path, "timestamp_authority", value)},
+        "witnesses": lambda value: {"witnesses": _texts(path, "witnesses", value)},
+        "signers": lambda value: {"signers": _signers(path, value)},
     }
     for key, value in data.items():
         if key not in readers:
@@ -200,6 +219,12 @@ def _limits(path: Path, value: Any) -> Limits:
         except ArgumentTypeError as error:
             raise _bad(path, f"limits.{key}", str(error)) from None
     return Limits(**found)
+
+
+def _signers(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise _bad(path, "signers", "expected a table of roles")
+    return tuple((role, _text(path, f"signers.{role}", uri)) for role, uri in sorted(value.items()))
 
 
 def _bad(path: Path, key: str, problem: str) -> KilnError:

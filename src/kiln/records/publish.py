@@ -6,7 +6,7 @@ from datetime import datetime
 
 from kiln.attestation.model import Attested, AttestInputs
 from kiln.attestation.provenance import time_text
-from kiln.attestation.signer import Signer, sign_statement
+from kiln.attestation.signer import Signer, Stamper, sign_statement
 from kiln.errors import Domain, KilnError
 from kiln.linux.files import write_atomic
 from kiln.records.model import FilePointer, Record, Run, who_records
@@ -19,7 +19,13 @@ from kiln_wire.statement import RECORD_TYPE, Subject, statement_json
 
 
 def record_build(
-    records: Records, inputs: AttestInputs, attested: Attested, signer: Signer, *, now: datetime
+    records: Records,
+    inputs: AttestInputs,
+    attested: Attested,
+    signer: Signer,
+    *,
+    now: datetime,
+    stamper: Stamper | None = None,
 ) -> Record:
     """Append the record of an attested build; write record.json and its signed statement into the image directory.
 
@@ -47,7 +53,7 @@ def record_build(
     record = records.append(run, now=now)
     subjects = [Subject(artifact.name, artifact.digest) for artifact in inputs.artifacts]
     statement = statement_json(subjects, RECORD_TYPE, encode(record))
-    write_atomic(inputs.directory / layout.RECORD_BUNDLE, sign_statement(signer, statement))
+    write_atomic(inputs.directory / layout.RECORD_BUNDLE, sign_statement(signer, statement, stamper))
     write_atomic(inputs.directory / layout.RECORD, record.canonical)
     return record
 
@@ -80,7 +86,11 @@ def record_failure(
 
 def _pointers(inputs: AttestInputs) -> tuple[FilePointer, ...]:
     """Return every file of the directory but the artifacts, which the record lists by themselves, and itself."""
-    left_out = {artifact.name for artifact in inputs.artifacts} | {layout.RECORD, layout.RECORD_BUNDLE}
+    left_out = {artifact.name for artifact in inputs.artifacts} | {
+        layout.RECORD,
+        layout.RECORD_BUNDLE,
+        layout.LOG_PROOF,
+    }
     with DirectoryFiles(inputs.directory) as files:
         try:
             sizes = {entry.name: entry.size_bytes for entry in files.entries() if entry.name not in left_out}

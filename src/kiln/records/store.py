@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +96,13 @@ class Records:
         if len(found) > 1:
             raise _refused("ambiguous-id", f"several records' ids begin with {prefix}", ExitStatus.USAGE)
         return _read(found[0])
+
+    def digests(self, start: int) -> Iterator[Digest]:
+        """Yield the digests of the stored records from the one after *start* on, in the order of the chain."""
+        query = select(RECORD.c.document).where(RECORD.c.sequence > start).order_by(RECORD.c.sequence)
+        with self._database.read() as connection:
+            for document in connection.execute(query).scalars():
+                yield Digest.of(document)
 
     def verify_chain(self) -> tuple[Finding, ...]:
         """Return what is wrong with the chain; nothing if every record is whole and follows the one before it.

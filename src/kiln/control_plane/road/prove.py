@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Final
 import kiln
 from kiln.artifact.model import Artifact
 from kiln.attestation.attest import attest
-from kiln.attestation.keys import open_signer
 from kiln.attestation.model import AttestInputs, Builder
 from kiln.authoring.lock.model import Lock
 from kiln.control_plane.settings import Settings
+from kiln.control_plane.trust import signing
+from kiln.linux.files import write_atomic
 from kiln.records.publish import record_build
 from kiln.records.store import Records
 from kiln.trial.model import TestReport
@@ -31,6 +32,8 @@ class Proof:
     verification_id: str
     record_id: str
     files: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    """Of witnesses that did not sign."""
 
 
 def prove(
@@ -42,12 +45,13 @@ def prove(
     artifacts: Sequence[Artifact],
     report: TestReport,
     settings: Settings,
+    environment: Mapping[str, str],
     invocation_id: str,
     started: datetime,
     clock: Callable[[], datetime],
 ) -> Proof:
     """Sign all statements about the image and append its record. Raises KilnError(ATTESTATION, RECORD)."""
-    signer = open_signer(settings.keys)
+    signs = signing(settings, environment, int(clock().timestamp()))
     inputs = AttestInputs(
         directory=directory,
         name=name,
@@ -60,15 +64,19 @@ def prove(
         started=started,
         finished=clock(),
     )
-    for stale in (layout.RECORD, layout.RECORD_BUNDLE):
+    for stale in (layout.LOG_PROOF, layout.RECORD, layout.RECORD_BUNDLE):
         # An earlier build's record must not outlive the statements that it belongs to, whatever is killed when.
         (directory / stale).unlink(missing_ok=True)
-    attested = attest(inputs, signer)
+    attested = attest(inputs, signs.signer, signs.stamper)
     with Records(settings.state) as records:
-        record = record_build(records, inputs, attested, signer, now=clock())
+        record = record_build(records, inputs, attested, signs.signer, now=clock(), stamper=signs.stamper)
+        signs.log.catch_up(records)
+    problems = signs.witness()
+    write_atomic(directory / layout.LOG_PROOF, signs.log.prove(record.sequence - 1).data)
     written = [file.name for file in attested.files]
     return Proof(
         attested.verification.verification_id,
         record.id,
-        (*written, layout.RECORD, layout.RECORD_BUNDLE),
+        (*written, layout.RECORD, layout.RECORD_BUNDLE, layout.LOG_PROOF),
+        problems,
     )

@@ -332,10 +332,13 @@ class _Making:
                     artifacts=artifacts,
                     report=report,
                     settings=self.road.settings,
+                    environment=self.road.environment,
                     invocation_id=self.road.invocation_id,
                     started=self.road.started,
                     clock=self.road.clock,
                 )
+                for problem in proof.problems:
+                    self.road.sink.emit(Notice("warning", f"a witness did not sign the log: {problem}"))
                 notes = {"verificationId": proof.verification_id, "recordId": proof.record_id}
                 self.ledger.finish("attest", inputs, proof.files, notes)
             running.summary = f"verification {notes['verificationId']}, record {notes['recordId'][:12]}"

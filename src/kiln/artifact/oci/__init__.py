@@ -1,0 +1,1 @@
+"""OCI images: layouts on disk and registries, read and written by digest."""
