@@ -192,7 +192,8 @@ def test_what_a_stage_leaves_running_is_ended_before_its_tree_is_stored(make_eng
     script = (
         "import subprocess\n"
         "subprocess.Popen(['sh', '-c', 'while :; do echo x >> /run/osbuild/tree/late; done', "
-        f"'{marker}'], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
+        f"'{marker}'], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "while not os.path.exists(tree + '/late'): pass"
     )
     result = build(make_engine(), manifest(os=[script, "assert True"]), "os")
     assert not _processes_with(marker)
