@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kiln.engine.execution import fork_launch
 from kiln.engine.execution.engine import Engine
+from kiln.engine.execution.launch import BubblewrapLauncher
 from kiln.engine.execution.model import StageFailedError
 from kiln.engine.execution.sandbox import DEFAULT_CAPABILITIES
 from kiln.engine.execution.sources import NoFetcher
@@ -19,6 +21,13 @@ from kiln.events.model import Output, Progress, StageFinished, StageStarted
 from kiln.linux import capabilities, mounts
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True, params=["fork", "bubblewrap"])
+def road(request, monkeypatch):
+    """Every test by both roads: forked from a server, and each stage in a bubblewrap of its own."""
+    if request.param == "bubblewrap":
+        monkeypatch.setattr(fork_launch, "ForkLauncher", BubblewrapLauncher)
 
 
 def write(name, text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import atexit
+import builtins
 import gc
 import io
 import os
@@ -93,7 +94,7 @@ def run(code: CodeType, argv: list[str]) -> int:
     """Run *code* as `__main__` with these arguments to the end of the interpreter; returns the exit status."""
     _after_fork()
     main = ModuleType("__main__")
-    main.__dict__.update(__file__=argv[0], __builtins__=__builtins__, __cached__=None, __annotations__={})
+    main.__dict__.update(__file__=argv[0], __builtins__=builtins, __cached__=None, __annotations__={})
     sys.modules["__main__"] = main
     sys.argv = list(argv)
     sys.path[0] = os.path.dirname(argv[0])
@@ -156,7 +157,7 @@ def _report(error: BaseException) -> None:
 def _flush(status: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:
+            if stream is not None and not stream.closed:
                 stream.flush()
         except (OSError, ValueError):
             return 120  # as the interpreter has it
