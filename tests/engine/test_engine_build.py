@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kiln.engine.execution import fork_launch
 from kiln.engine.execution.engine import Engine
+from kiln.engine.execution.launch import BubblewrapLauncher
 from kiln.engine.execution.model import StageFailedError
 from kiln.engine.execution.sandbox import DEFAULT_CAPABILITIES
 from kiln.engine.execution.sources import NoFetcher
@@ -19,6 +21,13 @@ from kiln.events.model import Output, Progress, StageFinished, StageStarted
 from kiln.linux import capabilities, mounts
 
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True, params=["fork", "bubblewrap"])
+def road(request, monkeypatch):
+    """Every test by both roads: forked from a server, and each stage in a bubblewrap of its own."""
+    if request.param == "bubblewrap":
+        monkeypatch.setattr(fork_launch, "ForkLauncher", BubblewrapLauncher)
 
 
 def write(name, text):
@@ -192,7 +201,8 @@ def test_what_a_stage_leaves_running_is_ended_before_its_tree_is_stored(make_eng
     script = (
         "import subprocess\n"
         "subprocess.Popen(['sh', '-c', 'while :; do echo x >> /run/osbuild/tree/late; done', "
-        f"'{marker}'], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"
+        f"'{marker}'], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "while not os.path.exists(tree + '/late'): pass"
     )
     result = build(make_engine(), manifest(os=[script, "assert True"]), "os")
     assert not _processes_with(marker)

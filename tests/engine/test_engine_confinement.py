@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kiln.engine.execution.supervise import supervise
-from kiln.linux import process
+from kiln.engine.execution.bubblewrap import run_sandboxed
 from kiln.linux.confinement import Confinement
 from kiln.linux.sandbox import Mount, Sandbox
 
@@ -27,9 +26,9 @@ ALLOW = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
 def show(path: str, confinement: Confinement, cancel: int) -> str:
     pieces: list[bytes] = []
     sandbox = Sandbox(SYSTEM, frozenset(), {"PATH": "/usr/bin"})
-    ended = supervise(
-        sandbox.argv(["cat", path], bwrap=process.find_program("bwrap")),
-        environment=sandbox.environment,
+    ended = run_sandboxed(
+        sandbox,
+        ["cat", path],
         on_output=pieces.append,
         server=None,
         timeout_seconds=None,

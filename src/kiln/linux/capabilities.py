@@ -6,6 +6,7 @@ permitted set. Whoever starts a sandbox therefore intersects what it wants with 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +59,11 @@ NAMES: Final = (
 def decode(mask: int) -> frozenset[str]:
     """Return the names of the capabilities in a bit mask; bits without a name are left out."""
     return frozenset(name for bit, name in enumerate(NAMES) if mask >> bit & 1)
+
+
+def encode(names: Iterable[str]) -> int:
+    """Return the bit mask of capabilities. Raises ValueError for a name that there is not."""
+    return sum(1 << NAMES.index(name) for name in set(names))
 
 
 def read_sets(status: Path = Path("/proc/thread-self/status")) -> dict[str, frozenset[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,13 @@ class Confinement:
         """Put a process, and with it what it will start, into the groups. Raises OSError."""
         for group in self.groups:
             (group / "cgroup.procs").write_text(f"{pid}\n", encoding="ascii")
+
+    def filter_file(self) -> int:
+        """Return a new descriptor of a file in memory that holds the filter. Raises OSError."""
+        descriptor = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+        os.write(descriptor, self.seccomp)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
 
 
 _ENTER: Final = (

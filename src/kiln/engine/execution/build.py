@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from kiln.engine.execution.inputs import NATIVE_INPUTS
-from kiln.engine.execution.local import BubblewrapLauncher, LocalRunner
 from kiln.engine.execution.model import StageFailedError, StageRun
 from kiln.engine.execution.runners import runner_program
 from kiln.engine.execution.stage import run_stage
@@ -47,7 +46,7 @@ class Build:
     jobs: Sequence[Job]
     capacity: int
     context: StageContext
-    runner: StageRunner = field(default_factory=lambda: LocalRunner(BubblewrapLauncher()))
+    runner: StageRunner
     runs: dict[tuple[str, int], StageRun] = field(default_factory=dict)
 
     def run(self) -> None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from kiln.engine.execution.supervise import supervise
-from kiln.linux import mounts, process
+from kiln.linux import mounts
 from kiln.linux.confinement import Confinement
 from kiln.linux.sandbox import Mount, Sandbox
 from kiln.linux.seccomp import stage_filter
@@ -93,9 +92,11 @@ def with_library_cache(root: Path, skeleton: Skeleton, scratch: Path, cancel: in
     write_etc(skeleton, made / "etc")
     mounts_ = [*system_mounts(root, skeleton, made / "etc"), Mount("proc", "/proc")]
     sandbox = Sandbox(tuple(mounts_), frozenset(), {"PATH": "/usr/sbin:/usr/bin"})
-    supervise(
-        sandbox.argv([f"/{LDCONFIG}", "-X", "-C", "/etc/ld.so.cache"], bwrap=process.find_program("bwrap")),
-        environment=sandbox.environment,
+    from kiln.engine.execution.bubblewrap import run_sandboxed  # noqa: PLC0415 - seldom needed
+
+    run_sandboxed(
+        sandbox,
+        [f"/{LDCONFIG}", "-X", "-C", "/etc/ld.so.cache"],
         on_output=lambda data: None,
         server=None,
         timeout_seconds=None,

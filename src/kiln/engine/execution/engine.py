@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,8 @@ class Engine:
         from kiln.engine.execution.build import Build  # noqa: PLC0415
         from kiln.engine.execution.cancel import Cancel  # noqa: PLC0415
         from kiln.engine.execution.confine import HostConfiner  # noqa: PLC0415
+        from kiln.engine.execution.fork_launch import ForkLauncher  # noqa: PLC0415
+        from kiln.engine.execution.local import LocalRunner  # noqa: PLC0415
         from kiln.engine.execution.work import StageContext  # noqa: PLC0415
 
         with Cancel() as cancel:
@@ -146,8 +149,9 @@ class Engine:
             )
             # A shell has the terminal for itself.
             capacity = self._jobs if self._break_at is None else 1
-            build = Build(plan, self._modules, trees, jobs, capacity, context)
-            build.run()
+            with closing(ForkLauncher()) as launcher:
+                build = Build(plan, self._modules, trees, jobs, capacity, context, LocalRunner(launcher))
+                build.run()
             return build.runs
 
     def _stages(

@@ -80,7 +80,7 @@ def stage_failure(
         return disk_full(context.store.root, Domain.ENGINE)
     last = output.tail.rpartition("\n")[2]
     tool = missing_tool(output.text)
-    if last.startswith("bwrap: execvp"):
+    if last.startswith(("bwrap: execvp", "sandbox: execvp")):
         tool = _interpreter(work.module.path)
     elif last.startswith(("bwrap: ", REFUSED)):
         return KilnError(

@@ -3,65 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from kiln.engine.execution import remoteloop
 from kiln.engine.execution.failure import stage_failure
+from kiln.engine.execution.launch import Launcher
 from kiln.engine.execution.messages import ENDPOINT, Messages
 from kiln.engine.execution.model import StageRun
 from kiln.engine.execution.output import StageOutput
 from kiln.engine.execution.packets import PacketServer
-from kiln.engine.execution.prepare import Prepared, prepare
+from kiln.engine.execution.prepare import prepare
 from kiln.engine.execution.shell import open_shell
-from kiln.engine.execution.supervise import Ended, supervise
 from kiln.engine.execution.work import StageContext, StageWork
 from kiln.engine.objects.working import WorkingTree
-from kiln.linux import process
-from kiln.linux.confinement import Confinement
 
 MAX_METADATA_BYTES: Final = 64 * 1024 * 1024
-
-
-class Launcher(Protocol):
-    """How the program of a prepared stage gets into its sandbox."""
-
-    def launch(
-        self,
-        prepared: Prepared,
-        confinement: Confinement,
-        context: StageContext,
-        *,
-        on_output: Callable[[bytes], None],
-        server: PacketServer,
-    ) -> Ended:
-        """Run the command to the end of everything in the sandbox. Raises KilnError(HOST, ...), OSError."""
-
-
-class BubblewrapLauncher:
-    """One bubblewrap for each stage."""
-
-    def launch(
-        self,
-        prepared: Prepared,
-        confinement: Confinement,
-        context: StageContext,
-        *,
-        on_output: Callable[[bytes], None],
-        server: PacketServer,
-    ) -> Ended:
-        """Run the command. Raises KilnError(HOST, ...)."""
-        return supervise(
-            prepared.sandbox.argv(prepared.command, bwrap=process.find_program("bwrap")),
-            environment=prepared.sandbox.environment,
-            on_output=on_output,
-            server=server,
-            timeout_seconds=context.timeout_seconds,
-            cancel=context.cancel.fileno(),
-            confinement=confinement,
-        )
 
 
 class LocalRunner:

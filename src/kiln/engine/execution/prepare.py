@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kiln.engine.execution import buildroot
 from kiln.engine.execution.inputs import NATIVE_INPUTS, InputContext, map_input
-from kiln.engine.execution.sandbox import RUN, Scratch, arguments, stage_sandbox
+from kiln.engine.execution.sandbox import RUN, Scratch, arguments, library, stage_sandbox
 from kiln.engine.execution.work import StageContext, StageWork
 from kiln.engine.objects.working import WorkingTree
 from kiln.linux import mounts
@@ -21,11 +21,19 @@ SCRATCH_SIZE: Final = "256m"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A sandbox that only waits for its *command*. *scratch* holds what the stage writes beside its tree."""
+    """A sandbox that only waits for its *command*.
+
+    *program* is where this machine has what *command* starts first, *scratch* what the stage writes beside its tree.
+    *root* shows the build root to this thread, *root_key* says which one it is; *library* mounts the libdir in it.
+    """
 
     sandbox: Sandbox
     command: tuple[str, ...]
+    program: Path
     scratch: Scratch
+    root: Path
+    root_key: str
+    library: tuple[Mount, ...]
 
 
 def prepare(work: StageWork, context: StageContext, working: WorkingTree, held: ExitStack) -> Prepared:
@@ -66,7 +74,15 @@ def prepare(work: StageWork, context: StageContext, working: WorkingTree, held: 
     command = [f"{RUN}/bin/{stage.type}"]
     if work.runner is not None:
         command.insert(0, f"{RUN}/runner/{work.runner.name}")
-    return Prepared(planned, tuple(command), scratch)
+    return Prepared(
+        planned,
+        tuple(command),
+        work.runner or work.module.path,
+        scratch,
+        root,
+        "" if work.build is None else work.build.key,
+        tuple(library(context.modules.libdir, context.runtime)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

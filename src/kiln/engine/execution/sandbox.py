@@ -144,7 +144,7 @@ def stage_sandbox(
         *(Mount("ro", path, path) for path in KERNEL_SETTINGS if Path(path).exists()),
         Mount("ro", "/sys", str(scratch.sys)),
         *([Mount("ro", "/sys/fs/selinux", "/sys/fs/selinux")] if Path("/sys/fs/selinux").is_dir() else []),
-        *_library(libdir, runtime),
+        *library(libdir, runtime),
         Mount("ro", "/proc/cmdline", str(own / "cmdline")),
         Mount("rw", f"{RUN}/tree", str(tree)),
         Mount("rw", f"{RUN}/meta", str(own / "meta")),
@@ -173,7 +173,8 @@ def stage_capabilities(extra: frozenset[str]) -> frozenset[str]:
     return (DEFAULT_CAPABILITIES | extra) & capabilities.permitted()
 
 
-def _library(libdir: Path, runtime: Path) -> list[Mount]:
+def library(libdir: Path, runtime: Path) -> list[Mount]:
+    """Return the mounts that show the libdir and its runtime to a stage."""
     if runtime == libdir:
         return [Mount("ro", f"{RUN}/lib", str(libdir))]
     if not (libdir / "osbuild").is_dir():
