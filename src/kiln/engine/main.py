@@ -15,6 +15,7 @@ from kiln.engine import arguments as command_line
 from kiln.engine import result
 from kiln.engine.execution.engine import Engine, find_export
 from kiln.engine.execution.libdir import default_libdir
+from kiln.engine.execution.rootless import become_root
 from kiln.engine.execution.sources import MirrorSources
 from kiln.engine.manifest.describe import describe, describe_1
 from kiln.engine.manifest.formats import refuse
@@ -91,6 +92,8 @@ class _Command:
             else:
                 _write(describe_1(plan) if plan.format == "1" else describe(plan))
             return ExitStatus.OK
+        if os.geteuid() != 0:
+            become_root()
         monitor = self._monitor()
         with ObjectStore(arguments.store) as store:
             if arguments.cache_max_size is not None:

@@ -14,6 +14,7 @@ from kiln.engine.execution.keys import Keys
 from kiln.engine.execution.libdir import runtime_directory
 from kiln.engine.execution.model import BuildResult, StageFailedError, StageRun
 from kiln.engine.execution.observer import NullObserver, Observer
+from kiln.engine.execution.rootless import refuse_devices
 from kiln.engine.execution.source_services import LibdirSources
 from kiln.engine.execution.sources import SourceFailedError, SourceFetcher, SourceReport, provide, sizes
 from kiln.engine.execution.trees import Trees
@@ -181,15 +182,16 @@ def find_export(plan: Plan, name: str) -> Pipeline:
     return pipeline
 
 
-def _refuse_unsupported(jobs: Iterable[Job]) -> None:
+def _refuse_unsupported(jobs: Sequence[Job]) -> None:
     if os.geteuid() != 0:
         raise KilnError(
             Domain.HOST,
             "not-root",
             "building needs root: sandboxes and layers are mounted",
-            hint="run it with sudo, or in a container that may mount",
+            hint="run it with sudo; `kiln-osbuild` makes itself a user namespace where the host allows one",
             exit_status=ExitStatus.INFRASTRUCTURE,
         )
+    refuse_devices(job.stage for job in jobs)
     for job in jobs:
         for entry in job.stage.inputs:
             check_input(entry, f"{job.pipeline.name}: {job.stage.type}")

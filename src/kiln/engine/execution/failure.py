@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kiln.engine.execution.model import StageFailedError, StageRun
 from kiln.engine.execution.output import StageOutput, missing_tool
+from kiln.engine.execution.rootless import owner_hint
 from kiln.engine.execution.services import ServiceError
 from kiln.engine.execution.supervise import Ended
 from kiln.engine.execution.work import CancelledError, StageContext, StageWork
@@ -94,6 +95,9 @@ def stage_failure(
     if tool is not None:
         where = "the host" if work.pipeline.build is None else f"the tree of the pipeline `{work.pipeline.build}`"
         hint = f"`{tool}` is missing in its build root, {where}; {hint}"
+    owners = owner_hint(output.text)
+    if owners:
+        hint = f"{owners}; {KEPT_HINT}"
     status = f"status {ended.status}" if 0 <= ended.status <= 128 else f"signal {abs(ended.status) % 128}"
     return StageFailedError(
         "stage-failed", f"the {work.name} failed with {status}", run=run, error=exception, detail=output.tail, hint=hint

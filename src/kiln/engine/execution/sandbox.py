@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kiln.engine.execution.buildroot import Skeleton, system_mounts, write_etc
-from kiln.linux import capabilities, mounts
+from kiln.linux import capabilities, mounts, userns
 from kiln.linux.sandbox import Mount, Sandbox
 
 DEFAULT_CAPABILITIES: Final = frozenset(
@@ -84,7 +84,8 @@ class Scratch:
         for name in ("api", "dev", "etc", "mounts", "inputs", "sys"):
             (self.root / name).mkdir()
         # Alone: what is mounted below it, above all the control groups of the whole host, is not for stages to open.
-        mounts.bind_on("/sys", self.sys, recursive=False)
+        # In a user namespace the kernel shows it only whole; there nothing of it can be written.
+        mounts.bind_on("/sys", self.sys, recursive=userns.is_inside())
         write_etc(skeleton, self.root / "etc")
         (self.root / "meta").touch()
         (self.root / "cmdline").write_text("root=/dev/osbuild\n", encoding="ascii")
