@@ -10,7 +10,13 @@ from pages import DOCS, page
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 LINK = re.compile(r"\[[^\]]+\]\((?P<target>[^)]+)\)")
 # The names of specifications are addresses that nothing is fetched from.
-SPECIFICATIONS = ("https://slsa.dev/", "https://cyclonedx.org/", "https://spdx.dev/", "https://in-toto.io/")
+SPECIFICATIONS = (
+    "https://slsa.dev/",
+    "https://cyclonedx.org/",
+    "https://spdx.dev/",
+    "https://in-toto.io/",
+    "https://openvex.dev/",
+)
 
 
 def anchors(name: str) -> set[str]:

@@ -14,6 +14,7 @@ from kiln.control_plane.settings import Settings, load_settings
 from kiln.errors import ExitStatus
 from kiln.records.store import FILE_NAME
 from kiln.trial.accelerator import STATE_FILE
+from kiln.vulnerabilities.database import FILE_NAME as ADVISORIES
 
 PAGE = sections(page("settings.md"))
 
@@ -44,7 +45,7 @@ def test_every_variable_has_its_row() -> None:
 def test_the_state_and_the_keyrings_are_where_the_page_says() -> None:
     state = Settings(Path("state"))
     folders = {f"{path.name}/" for path in (state.store, state.cache, state.keys, state.runs)}
-    assert {words(row[0])[0] for row in rows(PAGE["State"])} == folders | {FILE_NAME, STATE_FILE}
+    assert {words(row[0])[0] for row in rows(PAGE["State"])} == folders | {FILE_NAME, STATE_FILE, ADVISORIES}
     assert {str(path) for path in KEYRING_DIRECTORIES} <= set(words(PAGE["Mirrors"]))
 
 

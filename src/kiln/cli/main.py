@@ -22,6 +22,7 @@ from kiln.cli.commands.log import log
 from kiln.cli.commands.pack import copy, pack
 from kiln.cli.commands.provenance import provenance, why
 from kiln.cli.commands.records import records
+from kiln.cli.commands.reproduce import reproduce
 from kiln.cli.commands.resolve import resolve
 from kiln.cli.commands.run import run as run_image
 from kiln.cli.commands.sbom import sbom
@@ -72,6 +73,7 @@ app.command()(attest)
 app.command()(approve)
 app.command()(pack)
 app.command()(copy)
+app.command()(reproduce)
 app.command()(doctor)
 app.add_typer(advisories, name="advisories")
 app.add_typer(feature, name="feature")

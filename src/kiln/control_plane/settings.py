@@ -5,6 +5,7 @@ state = "/var/lib/kiln"          # store, keys, records
 base = "debian-12"               # where a request names none
 hardening = "standard"           # likewise
 keyrings = ["/etc/kiln/keyrings"]
+vex = ["/etc/kiln/vex"]          # OpenVEX or CycloneDX documents, or folders of them
 key_passphrase = "env:KILN_KEYS"        # secret that opens the key files; default: they are not encrypted
 timestamp_authority = "<URL>"           # RFC 3161; default: no time stamps
 witnesses = ["<URL>"]                   # who signs the checkpoints of the log of records
@@ -24,9 +25,6 @@ io = "200MB"                     # bytes a second
 [advisories]                     # name of a source -> where its advisories are
 local = { folder = "/srv/advisories" }
 osv = { mirror = "osv", path = "Debian/all.zip" }
-
-[vulnerabilities]
-vex = ["/etc/kiln/vex"]          # OpenVEX or CycloneDX documents, or folders of them
 """
 
 from __future__ import annotations
@@ -141,7 +139,7 @@ def _apply(settings: Settings, path: Path) -> Settings:
         "mirrors": lambda value: {"mirrors": _mirrors(path, value)},
         "advisories": lambda value: {"advisories": _advisories(path, value)},
         "limits": lambda value: {"limits": _limits(path, value)},
-        "vulnerabilities": lambda value: {"vex": _vex(path, value)},
+        "vex": lambda value: {"vex": tuple(path.parent / item for item in _texts(path, "vex", value))},
         "key_passphrase": lambda value: {"key_passphrase": _text(path, "key_passphrase", value)},
         "timestamp_authority": lambda value: {"timestamp_authority": _text(path, "timestamp_authority", value)},
         "witnesses": lambda value: {"witnesses": _texts(path, "witnesses", value)},
@@ -193,12 +191,6 @@ def _advisories(path: Path, value: Any) -> tuple[AdvisorySource, ...]:
         else:
             found.append(AdvisorySource(name, mirror=texts["mirror"], path=texts["path"]))
     return tuple(found)
-
-
-def _vex(path: Path, value: Any) -> tuple[Path, ...]:
-    if not isinstance(value, dict) or set(value) - {"vex"}:
-        raise _bad(path, "vulnerabilities", "expected a table with `vex`")
-    return tuple(path.parent / item for item in _texts(path, "vulnerabilities.vex", value.get("vex", [])))
 
 
 def _limits(path: Path, value: Any) -> Limits:

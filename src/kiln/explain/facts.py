@@ -175,20 +175,20 @@ def _json(path: Path) -> Any:
     try:
         document = strict_loads(read_limited(path, MAX_DOCUMENT_BYTES), max_bytes=MAX_DOCUMENT_BYTES)
     except FileNotFoundError:
-        raise _bad(path, "it is not there", ExitStatus.NOT_FOUND) from None
+        raise _bad(path, "it is not there") from None
     except CanonicalError as error:
-        raise _bad(path, str(error), ExitStatus.REFUSED) from None
+        raise _bad(path, str(error)) from None
     if not isinstance(document, dict):
-        raise _bad(path, "not a JSON object", ExitStatus.REFUSED)
+        raise _bad(path, "not a JSON object")
     return document
 
 
-def _bad(path: Path, problem: str, status: ExitStatus) -> KilnError:
+def _bad(path: Path, problem: str) -> KilnError:
     return KilnError(
         Domain.ATTESTATION,
         "bad-document",
         f"{path} can't be used: {problem}",
         place=Place(str(path)),
         hint="`kiln verify` says whether the image is as it was signed",
-        exit_status=status,
+        exit_status=ExitStatus.REFUSED,
     )

@@ -21,7 +21,7 @@ from typing import Final, Self
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux.files import sync_directory
 from kiln.vulnerabilities.model import Advisory, Affected
-from kiln_wire.codec import decode, encode
+from kiln.vulnerabilities.stored import pack_advisory, pack_affected, unpack_advisory, unpack_affected
 from kiln_wire.digest import Digest
 
 KIND: Final = "kiln.advisories/v1"
@@ -31,7 +31,7 @@ create table meta(key text primary key, value text not null) strict, without row
 create table source(name text primary key, origin text not null, revision text not null, advisories integer not null)
     strict, without rowid;
 create table advisory(source text not null, name text not null, modified text not null, withdrawn text not null,
-    document text not null, primary key(source, name)) strict, without rowid;
+    document text not null, primary key(name, source)) strict, without rowid;
 create table alias(alias text not null, source text not null, name text not null,
     primary key(alias, source, name)) strict, without rowid;
 create table affected(ecosystem text not null, package text not null, source text not null, name text not null,
@@ -125,7 +125,7 @@ def _replace(
         known = connection.execute(
             "select modified, document from advisory where source = ? and name = ?", (name, advisory.id)
         ).fetchone()
-        document = _document(advisory)
+        document = pack_advisory(advisory)
         if known is not None:
             if (known[0], known[1]) >= (advisory.modified, document):
                 continue  # the newer one counts, in whatever order they come
@@ -138,24 +138,18 @@ def _replace(
         connection.executemany(
             "insert or ignore into alias values(?, ?, ?)", [(alias, name, advisory.id) for alias in advisory.aliases]
         )
-        by_package: dict[tuple[str, str], list[object]] = {}
+        by_package: dict[tuple[str, str], list[Affected]] = {}
         for item in advisory.affected:
-            by_package.setdefault((item.ecosystem, item.package), []).append(encode(item))
+            by_package.setdefault((item.ecosystem, item.package), []).append(item)
         connection.executemany(
             "insert into affected values(?, ?, ?, ?, ?)",
             [
-                (ecosystem, package, name, advisory.id, json.dumps(items, separators=(",", ":"), sort_keys=True))
+                (ecosystem, package, name, advisory.id, pack_affected(items))
                 for (ecosystem, package), items in by_package.items()
             ],
         )
     (count,) = connection.execute("select count(*) from advisory where source = ?", (name,)).fetchone()
     connection.execute("insert into source values(?, ?, ?, ?)", (name, origin, revision, count))
-
-
-def _document(advisory: Advisory) -> str:
-    fields = encode(advisory)
-    del fields["affected"]
-    return json.dumps(fields, separators=(",", ":"), sort_keys=True)
 
 
 def _version(connection: sqlite3.Connection) -> Digest:
@@ -219,23 +213,23 @@ class Database:
         except sqlite3.Error as error:
             raise _unusable(self._path, str(error)) from error
 
-    def affecting(self, ecosystem: str, package: str) -> Iterator[tuple[Advisory, tuple[Affected, ...]]]:
-        """Yield the advisories about a package that were not withdrawn, with what they say about it."""
-        query = """select a.document, f.document from affected f
+    def affecting(self, ecosystem: str, package: str) -> Iterator[tuple[str, tuple[Affected, ...], str]]:
+        """Yield the advisories about a package that were not withdrawn: name, what it says, and the packed rest.
+
+        Most of them turn out to be about other versions: the rest is for `unpack_advisory` where one does not.
+        """
+        query = """select a.name, f.document, a.document from affected f
             join advisory a on a.source = f.source and a.name = f.name
             where f.ecosystem = ? and f.package = ? and a.withdrawn = ''"""
-        for document, affected in self._rows(query, (ecosystem, package)):
-            yield (
-                decode(Advisory, json.loads(document)),
-                tuple(decode(Affected, item) for item in json.loads(affected)),
-            )
+        for name, affected, document in self._rows(query, (ecosystem, package)):
+            yield name, unpack_affected(ecosystem, package, affected), document
 
     def named(self, name: str) -> tuple[Advisory, ...]:
         """Return the advisories that have this name, or this alias, and were not withdrawn."""
         query = """select document from advisory where name = ?1 and withdrawn = ''
             union select a.document from alias l join advisory a on a.source = l.source and a.name = l.name
             where l.alias = ?1 and a.withdrawn = '' order by 1"""
-        return tuple(decode(Advisory, json.loads(row[0])) for row in self._rows(query, (name,)))
+        return tuple(unpack_advisory(row[0]) for row in self._rows(query, (name,)))
 
     def _rows(self, query: str, parameters: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
         try:

@@ -11,6 +11,7 @@ from kiln.vulnerabilities.database import Database
 from kiln.vulnerabilities.model import RATINGS, Advisory, Affected, Component, Severity
 from kiln.vulnerabilities.result import Coverage, Finding, NotCompared
 from kiln.vulnerabilities.severity import rating_of, rating_word, worst
+from kiln.vulnerabilities.stored import unpack_advisory
 from kiln.vulnerabilities.versions import VersionError, family, fixes, is_affected
 
 _CVE: Final = re.compile(r"CVE-[0-9]{4}-[0-9]{4,}")
@@ -74,13 +75,14 @@ def _hits(
 ) -> Mapping[str, _Hit]:
     hits: dict[str, _Hit] = {}
     for ecosystem in component.ecosystems:
-        for advisory, affected in database.affecting(ecosystem, component.lookup):
+        for identity, affected, packed in database.affecting(ecosystem, component.lookup):
             try:
                 concerned = [item for item in affected if is_affected(item, component.lookup_version)]
             except VersionError as error:
-                not_compared.append(NotCompared(component.purl, advisory.id, str(error)))
+                not_compared.append(NotCompared(component.purl, identity, str(error)))
                 continue
             if concerned:
+                advisory = unpack_advisory(packed)
                 for name in enrichment.identities(advisory):
                     _add(hits.setdefault(name, _Hit()), name, advisory, concerned, component.lookup_version)
     return hits
