@@ -99,7 +99,7 @@ def no_loop_is_left(tmp_path):
 def test_a_file_system_in_a_file_is_mounted_written_and_whole_afterwards(make_engine, manifest, read):
     writing = (
         "m = args['mounts']['root']\n"
-        "assert m == {'path': '/run/osbuild/mounts'}, m\n"
+        "assert m == {'path': '/run/osbuild/mounts/.'}, m\n"
         "d = args['devices']['disk']\n"
         "assert d['path'] == '/dev/loop%d' % d['node']['minor'] and d['node']['major'] == 7, d\n"
         "assert open(d['path'], 'rb').read(2048)[1080:1082] == b'\\x53\\xef'\n"
@@ -376,13 +376,24 @@ def test_a_source_of_the_libdir_fetches_what_is_missing_and_needed(make_engine, 
     assert caught.value.reason == "source-failed"
 
 
-def test_a_source_without_a_program_says_what_works_without_one(make_engine, manifest):
+def test_a_source_without_a_program_says_what_works_without_one(make_engine, manifest, libdir):
+    (libdir / "sources/org.osbuild.curl").unlink()
+    with pytest.raises(KilnError) as caught:
+        build(make_engine(), with_secrets(manifest, "s"), "os")
+    assert caught.value.reason == "unknown-service"
+
+
+def test_secrets_that_nobody_provides_are_named(make_engine, manifest):
+    with pytest.raises(SourceFailedError) as caught:
+        build(make_engine(), with_secrets(manifest, "s"), "os")
+    assert caught.value.failed == {"sha256:" + "1" * 64: "nobody provides the secrets `s`"}
+
+
+def with_secrets(manifest, secrets):
     name = "sha256:" + "1" * 64
     entry = {"type": "org.osbuild.files", "origin": "org.osbuild.source", "references": [name]}
-    source = {"org.osbuild.curl": {"items": {name: {"url": "http://x.invalid/", "secrets": {"name": "s"}}}}}
-    with pytest.raises(KilnError) as caught:
-        build(make_engine(), manifest(source, os={"stages": [script("pass", inputs={"f": entry})]}), "os")
-    assert caught.value.reason == "unknown-service"
+    source = {"org.osbuild.curl": {"items": {name: {"url": "http://x.invalid/", "secrets": {"name": secrets}}}}}
+    return manifest(source, os={"stages": [script("pass", inputs={"f": entry})]})
 
 
 def test_a_bind_mount_shows_a_directory_of_the_mounts_in_the_tree(make_engine, manifest, read):

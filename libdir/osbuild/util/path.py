@@ -18,6 +18,7 @@ def in_tree(tree, path, must_exist=False):
     if path == TREE:
         inside = (os.path.abspath(tree) + "/").startswith(TREE + "/")
         return inside and (not must_exist or os.path.exists(tree))
+    tree = os.path.normpath(tree)  # osbuild's engine names the root of mounts `/run/osbuild/mounts/.`
     target = os.path.normpath(os.path.join(tree, path.lstrip("/")))
     if target == tree:
         return target

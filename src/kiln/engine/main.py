@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 NO_OWNERS: Final = "OSBUILD_EXPORT_FORCE_NO_PRESERVE_OWNER"
 ORIGIN: Final = "osbuild.main_cli"
 """Where monitors say that messages of the command line come from."""
+SAID: Final = {
+    "unsupported-format": "{}\n",
+    "no-output-directory": "{}\n",
+    "unknown-checkpoint": "{}\nFailed\n",
+}
+"""What osbuild writes to stdout when a run ends before its build; otherwise it says no more than that it has failed."""
 
 
 def run() -> None:
@@ -66,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.json:
             _write(result.failure(error, command.plan))
         else:
-            sys.stdout.write("Failed\n")
+            sys.stdout.write(SAID.get(error.reason, "Failed\n").format(error.message))
             sys.stdout.flush()
             sys.stderr.write("\n".join(part for part in (f"error: {error}", error.detail, error.hint) if part) + "\n")
         return ExitStatus.USAGE if error.exit_status is ExitStatus.USAGE else ExitStatus.FAILED

@@ -124,7 +124,7 @@ class Attachments:
             self.mounted[mount.name] = {}
             return
         relative = _below(self.mounts, {"path": path}, service)
-        self.mounted[mount.name] = {"path": f"{MOUNTS_INSIDE}/{relative}".removesuffix("/.")}
+        self.mounted[mount.name] = {"path": f"{MOUNTS_INSIDE}/{relative}"}
 
     def _source(self, mount: Mount) -> str | None:
         if mount.source is None:

@@ -20,6 +20,7 @@ class Counted:
     begun: bool = False
     done: int = 0
     stage: Stage | None = None
+    ended: bool = False
 
 
 class Follower(NullObserver):

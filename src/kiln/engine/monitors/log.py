@@ -94,8 +94,7 @@ class LogMonitor(Follower):
         counted.begun = True
         stage = counted.stage
         options = json.dumps({} if stage is None else stage.options, indent=2)
-        assembler = f"{self._bold('Assembler')} " if stage is not None and stage.kind == "Assembler" else ""
-        return f"{text}{assembler}{self._bold(f'{event.stage}: {event.stage_id}')} {options}\n"
+        return f"{text}{self._bold(f'{event.stage}: {event.stage_id}')} {options}\n"
 
     def _begin(self, pipeline: Pipeline) -> str:
         root = self.plan.build_root(pipeline)

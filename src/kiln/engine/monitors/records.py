@@ -110,6 +110,7 @@ class JSONSeqMonitor(Follower):
                 metadata=None if run.metadata is None else dict(run.metadata),
             )
         if event.success and self.is_last(counted):
+            counted.ended = True
             self._done += 1
             self._record(f"Finished pipeline {event.pipeline}", MONITOR)
 
@@ -147,7 +148,7 @@ class JSONSeqMonitor(Follower):
     def _progress(self) -> dict[str, Any]:
         progress: dict[str, Any] = {"name": "pipelines/sources", "total": self._total, "done": self._done}
         counted = self.pipelines.get(self._pipeline[0] or "")
-        if counted is not None and counted.begun and counted.done < len(counted.pipeline.stages):
+        if counted is not None and counted.begun and not counted.ended:
             total = len(counted.pipeline.stages)
             progress["progress"] = {"name": f"pipeline: {counted.pipeline.name}", "total": total, "done": counted.done}
         return progress
