@@ -15,7 +15,7 @@ from kiln.artifact.differences import FileDifference
 from kiln_wire.codec import DocumentError, decode, encode
 from kiln_wire.digest import Digest
 from kiln_wire.dsse import BundleError, read_bundle, verify
-from kiln_wire.p256 import PublicKey
+from kiln_wire.spki import VerifyingKey
 from kiln_wire.statement import REPRODUCTION_TYPE, StatementError, Subject, read_statement
 
 KIND: Final = "kiln.reproduction/v1"
@@ -89,7 +89,7 @@ def read_reproduction(document: object) -> Reproduction:
 
 
 def tally(
-    statements: Iterable[tuple[str, bytes]], subjects: Sequence[Subject], lock: Digest, trusted: Sequence[PublicKey]
+    statements: Iterable[tuple[str, bytes]], subjects: Sequence[Subject], lock: Digest, trusted: Sequence[VerifyingKey]
 ) -> tuple[Voice, ...]:
     """Check each statement: its signature by a trusted key, its subjects, its lock. A key has one voice, its first."""
     keys = {key.hint: key for key in trusted}
@@ -104,7 +104,7 @@ def tally(
     return tuple(voices)
 
 
-def _voice(name: str, data: bytes, subjects: frozenset[Subject], lock: Digest, keys: dict[str, PublicKey]) -> Voice:
+def _voice(name: str, data: bytes, subjects: frozenset[Subject], lock: Digest, keys: dict[str, VerifyingKey]) -> Voice:
     try:
         bundle = read_bundle(data)
     except BundleError as error:

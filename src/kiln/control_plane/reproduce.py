@@ -32,7 +32,7 @@ from kiln.linux.files import write_atomic
 from kiln_wire import layout
 from kiln_wire.digest import Digest
 from kiln_wire.dsse import BundleError, read_bundle
-from kiln_wire.p256 import PublicKey
+from kiln_wire.spki import VerifyingKey
 from kiln_wire.statement import REPRODUCTION_TYPE, Statement, StatementError, read_statement, statement_json
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def reproduce(
                 open_fetcher=lambda: _fetcher(settings, sink),
                 steps=steps,
                 running=running,
+                limits=settings.limits,
             )
         with steps.run("compare", "comparing the outputs") as running:
             outputs = _outputs(expected, output, produced)
@@ -148,7 +149,7 @@ def keep(directory: Path, statement: bytes) -> Path:
     return path
 
 
-def voices(directory: Path, trusted: Sequence[PublicKey], others: Sequence[Path]) -> tuple[Voice, ...]:
+def voices(directory: Path, trusted: Sequence[VerifyingKey], others: Sequence[Path]) -> tuple[Voice, ...]:
     """Check the statements of all rebuilders of an image, and *others*. Raises KilnError(ATTESTATION, ...)."""
     attested = attested_statement(directory)
     lock = Digest.of_file(directory / layout.LOCK)
