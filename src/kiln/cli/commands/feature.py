@@ -10,7 +10,7 @@ import typer
 from kiln.cli.options import AsJson, RequestArgument
 
 feature = typer.Typer(no_args_is_help=True, help="Look at the catalogue of features, and add to it.")
-WHY_KIND: Final = "kiln.why/v1"
+WHY_KIND: Final = "kiln.feature-why/v1"
 FeatureName = Annotated[str, typer.Argument(metavar="FEATURE", show_default=False)]
 
 
