@@ -12,6 +12,7 @@ from typing import Any, Final
 from kiln.engine.manifest.formats import ASSEMBLER, Format, format_of, normalise
 from kiln.engine.manifest.load_1 import source_type
 from kiln.engine.manifest.modules import FOLDERS, Kind, Modules
+from kiln.engine.manifest.patterns import strict_validator
 from kiln.errors import Domain, ExitStatus, KilnError, Place
 
 ERROR_TYPE: Final = "https://osbuild.org/validation-error"
@@ -182,10 +183,10 @@ def _against(schema: Mapping[str, Any] | None, value: object, path: tuple[str | 
 def _validator(schema: Mapping[str, Any]) -> Any:
     # 100 ms of imports; a manifest that was found valid before is not checked again (see execution/validated.py).
     with _without(UNUSED_FORMATS):
-        from jsonschema import Draft4Validator  # noqa: PLC0415
+        validator = strict_validator()
     from referencing import Registry  # noqa: PLC0415
 
-    return Draft4Validator(schema, registry=Registry())  # an empty registry: no reference is fetched from anywhere
+    return validator(schema, registry=Registry())  # an empty registry: no reference is fetched from anywhere
 
 
 @contextmanager
