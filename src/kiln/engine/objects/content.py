@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from kiln.engine.objects.copying import OVERLAY_ATTRIBUTES
+
 PREFIX: Final = "sha256:"
-OVERLAY_ATTRIBUTES: Final = "trusted.overlay."
 _TYPES: Final = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "dir",

@@ -12,16 +12,15 @@ import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from kiln.engine.objects.content import OVERLAY_ATTRIBUTES
-from kiln.errors import Domain, disk_full
 from kiln.linux import faults
 
 FICLONE: Final = 0x40049409
 """ioctl(2) that shares the blocks of a file (include/uapi/linux/fs.h)."""
+OVERLAY_ATTRIBUTES: Final = "trusted.overlay."
+"""Extended attributes by which overlayfs says how layers fit together: they are not the tree's."""
 CHUNK_BYTES: Final = 64 * 1024 * 1024
 _TEMPORARY: Final = re.compile(r"\.kiln-([0-9]+)-[0-9a-f]{16}\.tmp")
 _CANNOT: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EPERM, errno.EBADF)
@@ -42,6 +41,8 @@ def copy_tree(
         return _Copy(real or (lambda path: None), owners).directory(source, destination, "")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            from kiln.errors import Domain, disk_full  # noqa: PLC0415 - the rest of a repeated export needs it not
+
             raise disk_full(destination, Domain.ENGINE) from error
         raise
 
@@ -71,11 +72,13 @@ def remove_leftovers(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-@dataclass(slots=True)
 class _Copy:
-    real: Callable[[str], Path | None]
-    owners: bool
-    links: dict[tuple[int, int], Path] = field(default_factory=dict)
+    __slots__ = ("links", "owners", "real")
+
+    def __init__(self, real: Callable[[str], Path | None], owners: bool) -> None:
+        self.real = real
+        self.owners = owners
+        self.links: dict[tuple[int, int], Path] = {}
 
     def directory(self, source: Path, destination: Path, prefix: str) -> int:
         total = 0

@@ -25,6 +25,7 @@
       quarantine/                         objects and sources that `kiln store fsck` found damaged, to be looked at
       collector.lock                      held by that process
       empty/                              the bottom of every stack of layers
+      reruns/<8 digits>                   notes by which the same command is answered again (see kiln.engine.rerun)
       validated/<digest>                  manifests that their schemas have accepted
       sources/org.osbuild.files/<algorithm>:<hex>   files by digest, as in osbuild
 

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kiln.engine.objects.content import OVERLAY_ATTRIBUTES
+from kiln.engine.objects.copying import OVERLAY_ATTRIBUTES
 from kiln.errors import Domain, ExitStatus, KilnError
 
 MAGIC: Final = b"kiln-layer/1\n"
