@@ -365,3 +365,22 @@ def test_rules_become_a_program_that_says_the_same(tmp_path):
     (tmp_path / "link").symlink_to("loop")
     assert set(nodes(tmp_path)) == {Rule("b", 7, 3), Rule("c", 1, 3)}
     assert re.fullmatch(r"b 7:3 rwm", str(nodes(tmp_path)[0]))
+
+
+def test_a_stage_finds_no_process_outside_itself_to_borrow_namespaces_from(attack):
+    found = attack("""
+others = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+mine = {name: os.readlink("/proc/self/ns/" + name) for name in ("cgroup", "mnt", "net", "ipc", "pid")}
+joined = {}
+for pid in others:
+    for name in mine:
+        try:
+            if os.readlink("/proc/%d/ns/%s" % (pid, name)) != mine[name]:
+                descriptor = os.open("/proc/%d/ns/%s" % (pid, name), os.O_RDONLY)
+                joined["%d %s" % (pid, name)] = libc.setns(descriptor, 0)
+        except OSError:
+            pass
+note(others=others, joined=joined)
+""")
+    assert found["joined"] == {}
+    assert len(found["others"]) <= 3

@@ -68,7 +68,7 @@ class Group:
         """Let the processes open more devices. Raises OSError."""
         self.rules += rules
         if self.devices == "program":
-            device_policy.attach(device_policy.compile_rules(self.rules), self.outer["unified"])
+            device_policy.attach(self.rules, self.outer["unified"])
         elif self.devices == "controller":
             for directory in (self.outer["devices"], self.outer["devices"] / INNER):
                 for rule in rules:

@@ -11,8 +11,9 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -91,12 +92,10 @@ def compile_rules(rules: Iterable[Rule]) -> bytes:
     return b"".join([*program, _instruction(_SET, _RESULT, immediate=0), _instruction(_EXIT)])
 
 
-def attach(program: bytes, group: Path) -> None:
-    """Have the kernel ask *program* for the processes in a group of version 2; it replaces an earlier one.
-
-    Raises OSError.
-    """
-    loaded = _load(program)
+def attach(rules: Sequence[Rule], group: Path) -> None:
+    """Let the processes in a group of version 2 open what *rules* allow; earlier rules are replaced. Raises OSError."""
+    standard = tuple(rules) == STANDARD
+    loaded = _load_standard() if standard else _load(compile_rules(rules))
     try:
         directory = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -104,7 +103,14 @@ def attach(program: bytes, group: Path) -> None:
         finally:
             os.close(directory)
     finally:
-        os.close(loaded)
+        if not standard:
+            os.close(loaded)
+
+
+@cache
+def _load_standard() -> int:
+    """Return the program of nearly every stage: the kernel checks it once in each process."""
+    return _load(compile_rules(STANDARD))
 
 
 def _compile(rule: Rule) -> list[bytes]:

@@ -12,7 +12,8 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Final
 
 from kiln.linux.bpf import Instruction, assemble, at_least, equal, give, load, mask
@@ -64,15 +65,18 @@ CHARACTER_DEVICES: Final = (
 Nodes of block devices are made by the engine and its services, outside of the sandbox."""
 
 
-def stage_filter(capabilities: Iterable[str] = (), *, architecture: str | None = None) -> bytes:
+def stage_filter(capabilities: Collection[str] = (), *, architecture: str | None = None) -> bytes:
     """Return the filter for a program with these capabilities, as an array of `struct sock_filter`.
 
     *architecture* is a name as of uname(2), by default this machine's; empty bytes for one that is not known here.
     """
     target = ARCHITECTURES.get(architecture or os.uname().machine)
-    if target is None:
-        return b""
-    return assemble(_program(target, frozenset(capabilities)))
+    return b"" if target is None else _assembled(target.name, "CAP_SYS_PTRACE" in capabilities)
+
+
+@cache
+def _assembled(name: str, tracing: bool) -> bytes:
+    return assemble(_program(ARCHITECTURES[name], tracing=tracing))
 
 
 def install(program: bytes) -> None:
@@ -96,14 +100,14 @@ def install(program: bytes) -> None:
             raise OSError(number, os.strerror(number), "seccomp")
 
 
-def _program(target: Architecture, capabilities: frozenset[str]) -> list[Instruction]:
+def _program(target: Architecture, *, tracing: bool) -> list[Instruction]:
     foreign = _refuse(errno.ENOSYS)
     program = [load(_ARCHITECTURE), equal(target.audit, then=1), foreign, load(_NUMBER)]
     if target.x32:
         program += [at_least(X32_BIT, otherwise=1), foreign]
     blocks: list[tuple[str, Sequence[Instruction]]] = [
         *((name, [_refuse(errno.EPERM)]) for name in NOT_PERMITTED),
-        *((name, [_refuse(errno.EPERM)]) for name in TRACING if "CAP_SYS_PTRACE" not in capabilities),
+        *((name, [_refuse(errno.EPERM)]) for name in TRACING if not tracing),
         *((name, [_refuse(errno.ENOSYS)]) for name in MISSING),
         ("socket", [_argument(0), *_allow_only(FAMILIES, errno.EAFNOSUPPORT)]),
         ("personality", [_argument(0), *_allow_only(PERSONALITIES, errno.EPERM)]),

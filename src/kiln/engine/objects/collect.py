@@ -8,12 +8,15 @@ from pathlib import Path
 
 import kiln
 from kiln.engine.objects.layout import Layout
+from kiln.engine.objects.partial import drop_partial
 from kiln.errors import KilnError
 from kiln.linux import faults, locks, mounts, process, removal
 
 
 def collect(root: Path) -> int:
-    """Write everything to disk, forget the marks of that, and empty the trash; returns the number of deleted entries.
+    """Write everything to disk, forget the marks of that, drop half-fetched files, and empty the trash.
+
+    Returns the number of deleted entries.
 
     Does nothing while another process does it. Raises OSError.
     """
@@ -27,6 +30,7 @@ def collect(root: Path) -> int:
                 for mark in marks:
                     mark.unlink(missing_ok=True)
                     faults.point("collect:unmarked")
+            drop_partial(layout)
             count = 0
             for path in list(layout.trash.iterdir()):
                 faults.point("collect:deleting")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from kiln.engine.objects import eviction
 from kiln.engine.objects.collect import collect
 from kiln.engine.objects.layout import Layout
+from kiln.engine.objects.partial import drop_partial
 from kiln.engine.objects.pins import pinned
 from kiln.engine.objects.reader import read_record
 from kiln.engine.objects.session import clear_dead_sessions, throw_away
 from kiln.engine.objects.sizes import disk_usage
-from kiln.errors import KilnError
-from kiln.linux import locks
-
-_PARTIAL: Final = re.compile(r"\..+\.(part|tmp)")
-"""Names that `kiln.fetch` and `kiln.linux.files` give to what is not complete yet."""
 
 
 @dataclass(slots=True)
@@ -50,7 +44,7 @@ def tidy(root: Path, *, maximum: int | None = None, dry_run: bool = False) -> Ti
     if not dry_run:
         done.sessions = clear_dead_sessions(layout)
     done.unusable = _drop_unusable(layout, dry_run=dry_run)
-    done.partial = _drop_partial(layout, dry_run=dry_run)
+    done.partial = drop_partial(layout, dry_run=dry_run)
     limit = eviction.read_maximum(root) if maximum is None else maximum
     if limit is not None:
         done.evicted = eviction.evict(layout, limit, dry_run=dry_run)
@@ -70,24 +64,4 @@ def _drop_unusable(layout: Layout, *, dry_run: bool) -> dict[str, int]:
                 found[path.name] = disk_usage(path)
                 if not dry_run:
                     throw_away(layout, path)
-    return found
-
-
-def _drop_partial(layout: Layout, *, dry_run: bool) -> dict[str, int]:
-    """Drop files that were being fetched or written by processes that have died.
-
-    They cannot be told from those of living ones, so nothing happens while a process uses the store.
-    """
-    found = {}
-    try:
-        with locks.exclusive(layout.root / "store.lock", blocking=False):
-            for directory in (layout.root, layout.files, layout.validated):
-                for path in directory.iterdir():
-                    if _PARTIAL.fullmatch(path.name) and path.is_file():
-                        found[path.name] = disk_usage(path)
-                        if not dry_run:
-                            path.unlink(missing_ok=True)
-    except KilnError as error:
-        if error.reason != "busy":
-            raise
     return found
