@@ -90,7 +90,6 @@ def reproduce(
                 open_fetcher=lambda: _fetcher(settings, sink),
                 steps=steps,
                 running=running,
-                limits=settings.limits,
             )
         with steps.run("compare", "comparing the outputs") as running:
             outputs = _outputs(expected, output, produced)

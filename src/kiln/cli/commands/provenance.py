@@ -62,7 +62,7 @@ def _why(question: str, image: Path, as_json: bool) -> int:
 
     found = origins(image if image.is_dir() else image.parent, question)
     if as_json:
-        print_json({"kind": "kiln.origins/v1", "origins": encode(found)})
+        print_json({"kind": "kiln.why/v1", "origins": encode(found)})
         return int(ExitStatus.OK)
     for origin in found:
         print_lines([f"{origin.kind} {origin.name}", "    " + " > ".join(origin.chain)])
