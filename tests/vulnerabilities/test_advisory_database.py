@@ -126,6 +126,20 @@ def test_a_changed_row_is_seen(tmp_path: Path) -> None:
         assert not opened.check()
 
 
+@pytest.mark.parametrize("table", ["affected", "advisory"])
+@pytest.mark.parametrize("text", ["[1]", "{", '[["x"]]', "null"])
+def test_a_garbled_row_is_refused_where_it_is_read(tmp_path: Path, table: str, text: str) -> None:
+    path = database(tmp_path / "a.db", ONE)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"update {table} set document = ?", (text,))
+    connection.close()
+    with Database(path) as opened, pytest.raises(KilnError) as caught:
+        for _, affected, packed in opened.affecting("Debian:12", "openssl"):
+            assert affected
+            opened.advisory(packed)
+    assert caught.value.reason == "unusable-database"
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_bytes(b"not a database" * 100)
     with pytest.raises(KilnError) as caught:

@@ -18,7 +18,8 @@ from kiln.artifact.licence_names import spdx_exception, spdx_name
 
 PUBLIC_DOMAIN: Final = "LicenseRef-public-domain"
 MAX_TEXT_CHARACTERS: Final = 64 * 1024
-_TOKENS: Final = re.compile(r",?\s+(and/or|and|or)\s+|\s*,\s*|\s+(with)\s+|([()|])", re.IGNORECASE)
+_COMMA: Final = re.compile(r"\s*,\s*(?:(and|or)\s+)?", re.IGNORECASE)
+_TOKENS: Final = re.compile(r"\s+(and/or|and|or)\s+|\s+(with)\s+|([()])", re.IGNORECASE)
 _NOT_IN_REF: Final = re.compile(r"[^A-Za-z0-9.-]+")
 _COMMON: Final = re.compile(
     r"/usr/share/common-licenses/(A?L?GPL|GFDL|Apache|Artistic|BSD|MPL|CC0)(?:-([0-9.]*[0-9]))?"
@@ -76,27 +77,44 @@ def _conjunction(parts: list[str]) -> str:
 
 
 def _expression(synopsis: str, texts: dict[str, str], references: dict[str, str]) -> str:
-    """Return one synopsis as an expression; what has another grammar becomes a reference as a whole."""
+    """Return one synopsis as an expression; what has another grammar becomes a reference as a whole.
+
+    A comma binds less than `and` and `or` (copyright-format 1.0, "License specification").
+    """
+    pieces = _COMMA.split(synopsis.replace("|", " or "))
+    text = _words(pieces[0], synopsis, texts, references)
+    for operator, piece in zip(pieces[1::2], pieces[2::2], strict=True):
+        joined = "OR" if (operator or "and").lower() == "or" else "AND"
+        text = f"({text}) {joined} ({_words(piece, synopsis, texts, references)})"
+    return _parsed(text) or _reference(synopsis, texts, references)
+
+
+def _parsed(text: str) -> str:
+    """Return an expression in the library's spelling; empty if it is none."""
+    from boolean import ParseError  # noqa: PLC0415 - license-expression is built on it
+    from license_expression import ExpressionError  # noqa: PLC0415 - only images being built need it
+
+    try:
+        found = spdx_licensing().parse(text)
+    except (ExpressionError, ParseError, IndexError, TypeError, AttributeError):
+        return ""  # the library's own errors, and those that it lets through where operators stand alone
+    return "" if found is None else str(found)
+
+
+def _words(piece: str, synopsis: str, texts: dict[str, str], references: dict[str, str]) -> str:
+    """Return a part without commas, in SPDX's words."""
     converted: list[str] = []
     position = 0
-    synopsis = synopsis.replace("|", " or ")
-    for match in [*_TOKENS.finditer(synopsis), None]:
-        words = synopsis[position : match.start() if match else None].strip()
+    for match in [*_TOKENS.finditer(piece), None]:
+        words = piece[position : match.start() if match else None].strip()
         if words:
             converted.append(_name(words, texts, references) if converted[-1:] != ["WITH"] else words)
         if match is None:
             break
         position = match.end()
-        operator = (match[1] or match[2] or match[3] or ("and" if "," in match[0] else "")).upper()
+        operator = (match[1] or match[2] or match[3]).upper()
         converted.append({"AND/OR": "OR"}.get(operator, operator))
-    converted = _with_exceptions(converted, synopsis, texts, references)
-    text = " ".join(converted)
-    try:
-        return str(spdx_licensing().parse(text))
-    except Exception as error:  # the library has several kinds, none of them common
-        if not type(error).__module__.startswith(("license_expression", "boolean")):
-            raise
-        return _reference(synopsis, texts, references)
+    return " ".join(_with_exceptions(converted, synopsis, texts, references))
 
 
 def _with_exceptions(pieces: list[str], synopsis: str, texts: dict[str, str], references: dict[str, str]) -> list[str]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 import kiln
 from kiln.artifact.differences import FileDifference, explain_disk, explain_squashfs
 from kiln.artifact.stock import TreeFile, read_inventory
-from kiln.attestation.keys import open_signer
 from kiln.attestation.provenance import time_text
 from kiln.attestation.reproduction import Output, Reproduction, Voice, reproduction_document, tally
 from kiln.attestation.signer import sign_statement
@@ -26,6 +25,7 @@ from kiln.control_plane.road.author import plan_of
 from kiln.control_plane.road.produce import Produced, produce
 from kiln.control_plane.road.steps import Steps
 from kiln.control_plane.settings import Settings
+from kiln.control_plane.trust import signing, verification_trust
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Notice, Sink
 from kiln.linux.files import write_atomic
@@ -86,10 +86,10 @@ def reproduce(
                 output,
                 store_root=store or work / "store",
                 libdir=libdir(environment),
+                limits=settings.limits,
                 open_fetcher=lambda: _fetcher(settings, sink),
                 steps=steps,
                 running=running,
-                limits=settings.limits,
             )
         with steps.run("compare", "comparing the outputs") as running:
             outputs = _outputs(expected, output, produced)
@@ -109,7 +109,8 @@ def reproduce(
         differences=tuple(differences),
     )
     payload = statement_json(attested.subjects, REPRODUCTION_TYPE, reproduction_document(found))
-    return Rebuilt(found, sign_statement(open_signer(settings.keys), payload))
+    signs = signing(settings, environment, int(clock().timestamp()))
+    return Rebuilt(found, sign_statement(signs.signer, payload, signs.stamper))
 
 
 def attested_statement(directory: Path) -> Statement:
@@ -147,6 +148,17 @@ def keep(directory: Path, statement: bytes) -> Path:
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, statement)
     return path
+
+
+def rebuilder_keys(settings: Settings, now: datetime, keys: Sequence[Path]) -> tuple[VerifyingKey, ...]:
+    """Return the keys whose statements count: those given, this machine's, and those of its trust root that are good.
+
+    Raises KilnError(ATTESTATION) for unusable key files.
+    """
+    seconds = int(now.timestamp())
+    trust = verification_trust(settings, seconds, keys=keys)
+    roles = trust.root.keys.values() if trust.root is not None else ()
+    return (*trust.keys, *(role.key for role in roles if not role.problem(None, seconds)))
 
 
 def voices(directory: Path, trusted: Sequence[VerifyingKey], others: Sequence[Path]) -> tuple[Voice, ...]:

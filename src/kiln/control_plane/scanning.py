@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from kiln.attestation.keys import open_signer
 from kiln.attestation.signer import sign_statement
 from kiln.attestation.vulnerabilities import vulnerabilities_predicate
 from kiln.control_plane.settings import Settings
+from kiln.control_plane.trust import signing
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Sink
 from kiln.linux.files import read_limited, write_atomic
@@ -101,7 +102,9 @@ def update_database(sources: Sequence[AdvisorySource], settings: Settings, sink:
         return update(database, sources, open_fetcher, sink)
 
 
-def sign_scan(target: Path, result: ScanResult, keys: Path) -> Path:
+def sign_scan(
+    target: Path, result: ScanResult, settings: Settings, environment: Mapping[str, str], now: datetime
+) -> Path:
     """Sign the result about the subjects of an attested image, in the place of an earlier one.
 
     Raises KilnError(VULNERABILITY, "not-an-image") for anything else than an attested image directory.
@@ -120,5 +123,6 @@ def sign_scan(target: Path, result: ScanResult, keys: Path) -> Path:
     subjects = read_statement(read_bundle(attested).unverified_payload).subjects
     statement = statement_json(subjects, VULNERABILITIES_TYPE, vulnerabilities_predicate(result))
     path = directory / layout.SCAN_BUNDLE
-    write_atomic(path, sign_statement(open_signer(keys), statement))
+    signs = signing(settings, environment, int(now.timestamp()))
+    write_atomic(path, sign_statement(signs.signer, statement, signs.stamper))
     return path

@@ -11,12 +11,12 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux.files import sync_directory
@@ -37,6 +37,8 @@ create table alias(alias text not null, source text not null, name text not null
 create table affected(ecosystem text not null, package text not null, source text not null, name text not null,
     document text not null, primary key(ecosystem, package, source, name)) strict, without rowid;
 """
+T = TypeVar("T")
+
 _TABLES: Final = ("source", "advisory", "alias", "affected")
 
 
@@ -216,20 +218,30 @@ class Database:
     def affecting(self, ecosystem: str, package: str) -> Iterator[tuple[str, tuple[Affected, ...], str]]:
         """Yield the advisories about a package that were not withdrawn: name, what it says, and the packed rest.
 
-        Most of them turn out to be about other versions: the rest is for `unpack_advisory` where one does not.
+        Most of them turn out to be about other versions: the rest is for `advisory` where one does not.
         """
         query = """select a.name, f.document, a.document from affected f
             join advisory a on a.source = f.source and a.name = f.name
             where f.ecosystem = ? and f.package = ? and a.withdrawn = ''"""
         for name, affected, document in self._rows(query, (ecosystem, package)):
-            yield name, unpack_affected(ecosystem, package, affected), document
+            yield name, self._unpacked(lambda text: unpack_affected(ecosystem, package, text), affected), document
 
     def named(self, name: str) -> tuple[Advisory, ...]:
         """Return the advisories that have this name, or this alias, and were not withdrawn."""
         query = """select document from advisory where name = ?1 and withdrawn = ''
             union select a.document from alias l join advisory a on a.source = l.source and a.name = l.name
             where l.alias = ?1 and a.withdrawn = '' order by 1"""
-        return tuple(unpack_advisory(row[0]) for row in self._rows(query, (name,)))
+        return tuple(self.advisory(row[0]) for row in self._rows(query, (name,)))
+
+    def advisory(self, packed: str) -> Advisory:
+        """Return an advisory that `affecting` gave packed. Raises KilnError(VULNERABILITY, "unusable-database")."""
+        return self._unpacked(unpack_advisory, packed)
+
+    def _unpacked(self, unpack: Callable[[str], T], text: str) -> T:
+        try:
+            return unpack(text)
+        except (ValueError, TypeError) as error:
+            raise _unusable(self._path, f"a row is not as it was written: {error}") from None
 
     def _rows(self, query: str, parameters: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
         try:

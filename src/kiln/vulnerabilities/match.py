@@ -11,7 +11,6 @@ from kiln.vulnerabilities.database import Database
 from kiln.vulnerabilities.model import RATINGS, Advisory, Affected, Component, Severity
 from kiln.vulnerabilities.result import Coverage, Finding, NotCompared
 from kiln.vulnerabilities.severity import rating_of, rating_word, worst
-from kiln.vulnerabilities.stored import unpack_advisory
 from kiln.vulnerabilities.versions import VersionError, family, fixes, is_affected
 
 _CVE: Final = re.compile(r"CVE-[0-9]{4}-[0-9]{4,}")
@@ -82,7 +81,7 @@ def _hits(
                 not_compared.append(NotCompared(component.purl, identity, str(error)))
                 continue
             if concerned:
-                advisory = unpack_advisory(packed)
+                advisory = database.advisory(packed)
                 for name in enrichment.identities(advisory):
                     _add(hits.setdefault(name, _Hit()), name, advisory, concerned, component.lookup_version)
     return hits

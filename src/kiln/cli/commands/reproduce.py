@@ -49,11 +49,10 @@ def _reproduce(
     verbose: bool,
 ) -> int:
     from kiln.attestation.reproduction import reproduction_document
-    from kiln.attestation.trust import read_public_key, trusted_keys
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
     from kiln.cli.sinks import make_sink
-    from kiln.control_plane.reproduce import keep, reproduce, voices
+    from kiln.control_plane.reproduce import keep, rebuilder_keys, reproduce, voices
     from kiln.errors import ExitStatus
     from kiln_wire.codec import encode
 
@@ -66,8 +65,7 @@ def _reproduce(
             directory, found, sink, store=store, environment=os.environ, clock=lambda: datetime.now(UTC)
         )
         keep(directory, rebuilt.statement)
-    trusted = [*trusted_keys(found.keys), *(read_public_key(path) for path in keys)]
-    heard = voices(directory, trusted, others)
+    heard = voices(directory, rebuilder_keys(found, datetime.now(UTC), keys), others)
     if as_json:
         result = reproduction_document(rebuilt.found) if rebuilt is not None else None
         print_json({"kind": "kiln.rebuilds/v1", "reproduction": result, "rebuilders": encode(heard)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,7 +50,7 @@ def _scan(target: Path, fail_on: str, vex: list[Path], sign: bool, as_json: bool
     scannable = read_target(target)
     result = scan_target(scannable, found.advisory_database, statements, lambda: time_text(datetime.now(UTC)))
     if sign:
-        sign_scan(target, result, found.keys)
+        sign_scan(target, result, found, os.environ, datetime.now(UTC))
     if as_json:
         print_json(scan_document(result))
     else:
