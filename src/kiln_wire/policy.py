@@ -11,14 +11,16 @@ from typing import Final, Literal
 
 from kiln_wire.statement import (
     APPROVAL_TYPE,
+    BUILD_LOG_TYPE,
     CYCLONEDX_TYPE,
+    LICENCES_TYPE,
+    OPENVEX_TYPE,
     PROVENANCE_TYPE,
     RECORD_TYPE,
     SIGNATURE_TYPE,
     SPDX_TYPE,
     TEST_RESULT_TYPE,
     VERIFICATION_TYPE,
-    VEX_TYPE,
     VULNERABILITIES_TYPE,
 )
 
@@ -33,8 +35,10 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "record": RECORD_TYPE,
     "approval": APPROVAL_TYPE,
     "signature": SIGNATURE_TYPE,
-    "vex": VEX_TYPE,
+    "vex": OPENVEX_TYPE,
     "vulnerabilities": VULNERABILITIES_TYPE,
+    "licences": LICENCES_TYPE,
+    "build-log": BUILD_LOG_TYPE,
 }
 """Short name -> predicate type; any other type is written out."""
 
@@ -62,6 +66,8 @@ class VulnerabilityRule:
     max_scan_age_days: int | None = None
     accepted: tuple[str, ...] = ()
     """Ids that do not count."""
+    uncovered: Literal["allow", "deny"] = "deny"
+    """What to think of components for which no advisories were known: unknown is not the same as clean."""
 
 
 @dataclass(frozen=True, slots=True)

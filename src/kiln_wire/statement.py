@@ -28,8 +28,6 @@ VERIFICATION_TYPE: Final = "urn:kiln:predicate:verification:v1"
 RECORD_TYPE: Final = "urn:kiln:predicate:record:v1"
 APPROVAL_TYPE: Final = "urn:kiln:predicate:approval:v1"
 SIGNATURE_TYPE: Final = "https://sigstore.dev/cosign/sign/v1"  # cosign's: no claim but "I have signed this"
-VEX_TYPE: Final = "https://openvex.dev/ns"  # what cosign calls openvex, without a version
-VULNERABILITIES_TYPE: Final = "https://in-toto.io/attestation/vulns/v0.2"
 _MAX_NAME_LENGTH: Final = 255  # NAME_MAX
 
 

@@ -11,10 +11,10 @@ from kiln_wire.policy import LicenceRule, Policy, SignerRule, TestRule, Vulnerab
 from kiln_wire.scan import SEVERITIES, ScanError, read_harmless, read_scan
 from kiln_wire.statement import (
     CYCLONEDX_TYPE,
+    OPENVEX_TYPE,
     PROVENANCE_TYPE,
     TEST_RESULT_TYPE,
     VERIFICATION_TYPE,
-    VEX_TYPE,
     VULNERABILITIES_TYPE,
     Statement,
 )
@@ -87,13 +87,16 @@ class _Check:
             return
         try:
             scans = [read_scan(predicate) for predicate in predicates]
-            harmless = read_harmless(item.predicate for item in self._of_type(VEX_TYPE).values())
+            harmless = read_harmless(item.predicate for item in self._of_type(OPENVEX_TYPE).values())
         except ScanError as error:
             self._evidence.error(_COMPONENT, "malformed-scan", "a vulnerability report and VEX documents", str(error))
             return
         newest = max(scans, key=lambda scan: scan.finished)
         if rule.max_scan_age_days is not None:
             self._not_older("scan-too-old", newest.finished, rule.max_scan_age_days)
+        if newest.uncovered and rule.uncovered == "deny":
+            got = f"{newest.uncovered} components of which nothing is known"
+            self._evidence.error(_COMPONENT, "not-scanned", "advisories for every component", got)
         for severity in SEVERITIES:
             limit = getattr(rule, f"max_{severity}")
             ids = sorted(

@@ -76,7 +76,7 @@ def test_a_file_that_vanished_is_no_record(tmp_path: Path) -> None:
 
 def test_a_statement_that_only_the_record_lists_cannot_be_taken_away(image: Path) -> None:
     (image / "attestations/licences.sigstore.json").unlink()
-    result = verify_image(image, trusted_keys=(SIGNER.public_key,))
+    result = verify_image(image, trust=Trust((SIGNER.public_key,)))
     assert result.verdict == "refused"
     assert [(finding.component, finding.reason) for finding in result.findings] == [
         ("attestations/licences.sigstore.json", "missing-file")

@@ -15,20 +15,20 @@ from kiln.cli.commands.describe import describe
 from kiln.cli.commands.diff import diff
 from kiln.cli.commands.doctor import doctor
 from kiln.cli.commands.feature import feature
+from kiln.cli.commands.keys import keys
 from kiln.cli.commands.licences import licences
 from kiln.cli.commands.lock import lock
-from kiln.cli.commands.provenance import provenance, why
-from kiln.cli.commands.keys import keys
 from kiln.cli.commands.log import log
 from kiln.cli.commands.pack import copy, pack
+from kiln.cli.commands.provenance import provenance, why
 from kiln.cli.commands.records import records
 from kiln.cli.commands.resolve import resolve
 from kiln.cli.commands.run import run as run_image
 from kiln.cli.commands.sbom import sbom
 from kiln.cli.commands.scan import scan
 from kiln.cli.commands.schema import schema
-from kiln.cli.commands.store import store
 from kiln.cli.commands.sign import approve, attest, sign
+from kiln.cli.commands.store import store
 from kiln.cli.commands.verify import verify
 
 app = typer.Typer(
