@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from kiln.attestation.keys import open_signer
-from kiln.attestation.signer import sign_statement
+from kiln.attestation.signer import Signer, sign_statement
 from kiln.attestation.vulnerabilities import vulnerabilities_predicate
 from kiln.control_plane.settings import Settings
 from kiln.errors import Domain, ExitStatus, KilnError
@@ -101,7 +100,7 @@ def update_database(sources: Sequence[AdvisorySource], settings: Settings, sink:
         return update(database, sources, open_fetcher, sink)
 
 
-def sign_scan(target: Path, result: ScanResult, keys: Path) -> Path:
+def sign_scan(target: Path, result: ScanResult, signer: Signer) -> Path:
     """Sign the result about the subjects of an attested image, in the place of an earlier one.
 
     Raises KilnError(VULNERABILITY, "not-an-image") for anything else than an attested image directory.
@@ -120,5 +119,5 @@ def sign_scan(target: Path, result: ScanResult, keys: Path) -> Path:
     subjects = read_statement(read_bundle(attested).unverified_payload).subjects
     statement = statement_json(subjects, VULNERABILITIES_TYPE, vulnerabilities_predicate(result))
     path = directory / layout.SCAN_BUNDLE
-    write_atomic(path, sign_statement(open_signer(keys), statement))
+    write_atomic(path, sign_statement(signer, statement))
     return path

@@ -35,10 +35,14 @@ def scan(
 
 
 def _scan(target: Path, fail_on: str, vex: list[Path], sign: bool, as_json: bool) -> int:
+    import os
+
+    from kiln.attestation.keys import DEFAULT_ROLE
     from kiln.attestation.provenance import time_text
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
     from kiln.control_plane.scanning import rating_named, read_statements, scan_target, sign_scan
+    from kiln.control_plane.trust import key_ring
     from kiln.errors import ExitStatus
     from kiln.vulnerabilities.result import scan_document
     from kiln.vulnerabilities.targets import read_target
@@ -49,7 +53,7 @@ def _scan(target: Path, fail_on: str, vex: list[Path], sign: bool, as_json: bool
     scannable = read_target(target)
     result = scan_target(scannable, found.advisory_database, statements, lambda: time_text(datetime.now(UTC)))
     if sign:
-        sign_scan(target, result, found.keys)
+        sign_scan(target, result, key_ring(found, os.environ).signer(DEFAULT_ROLE))
     if as_json:
         print_json(scan_document(result))
     else:
