@@ -25,8 +25,9 @@ print(json.dumps([status, out.getvalue(), "kiln.engine.command" in sys.modules])
 SCRIPTS = [
     "os.mkdir(tree + '/d'); open(tree + '/d/gone', 'w').write('x'); open(tree + '/kept', 'w').write('1')",
     (
-        "import shutil; shutil.rmtree(tree + '/d'); os.mkdir(tree + '/d'); open(tree + '/d/new', 'w').write('y' * 5000)\n"
-        "os.symlink('kept', tree + '/link'); os.link(tree + '/kept', tree + '/hard'); os.chmod(tree + '/kept', 0o4711)\n"
+        "import shutil; shutil.rmtree(tree + '/d'); os.mkdir(tree + '/d')\n"
+        "open(tree + '/d/new', 'w').write('y' * 5000); os.symlink('kept', tree + '/link')\n"
+        "os.link(tree + '/kept', tree + '/hard'); os.chmod(tree + '/kept', 0o4711)\n"
         "os.mkfifo(tree + '/fifo'); os.chown(tree + '/d', 7, 8); os.setxattr(tree + '/d', 'user.kiln', b'z')\n"
         "api.metadata({'made': 1})"
     ),

@@ -36,6 +36,7 @@ def scan(
 
 
 def _scan(target: Path, fail_on: str, vex: list[Path], sign: bool, as_json: bool) -> int:
+
     from kiln.attestation.provenance import time_text
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
