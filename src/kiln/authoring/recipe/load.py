@@ -8,9 +8,10 @@ from typing import Final, TypeVar, cast
 
 from kiln.authoring.recipe import rules, sections
 from kiln.authoring.recipe.checks import recipe_test
-from kiln.authoring.recipe.model import FeatureChoice, HardeningLevel, Recipe, Security
+from kiln.authoring.recipe.model import BootLoader, FeatureChoice, HardeningLevel, Recipe, Security
 from kiln.authoring.recipe.network import networking
 from kiln.authoring.recipe.nodes import NodeError, read_nodes
+from kiln.authoring.recipe.outputs import BOOT_LOADERS, OUTPUT_NAMES
 from kiln.authoring.recipe.problems import Problems, did_you_mean
 from kiln.authoring.recipe.sections import flag, listed, optional, same
 from kiln.authoring.recipe.values import Value, shown
@@ -51,6 +52,7 @@ _SPELLINGS: Final = same(
     "timezone",
     "kernel",
     "disk",
+    "boot",
     "outputs",
     "tests",
     base="base_image",
@@ -110,8 +112,6 @@ def _recipe(value: Value, known: Known | None, defaults: RecipeDefaults) -> Reci
         return None
     if "kind" in fields:
         fields["kind"].choice((KIND,))
-    if "outputs" in fields:
-        fields["outputs"].problem("not-supported-yet", "`outputs` is not supported yet", "leave it out")
     features = listed(fields.get("features"), _feature_reader(known), lambda choice: choice.id)
     base: str | None = defaults.base
     if "base_image" in fields or not defaults.base:
@@ -141,6 +141,8 @@ def _recipe(value: Value, known: Known | None, defaults: RecipeDefaults) -> Reci
         timezone=optional(fields, "timezone", rules.TIMEZONE, "UTC"),
         kernel=sections.kernel(fields.get("kernel")),
         disk=sections.disk(fields.get("disk")),
+        boot=cast(BootLoader, fields["boot"].choice(BOOT_LOADERS)) if "boot" in fields else None,
+        outputs=each("outputs", lambda entry: entry.choice(OUTPUT_NAMES), str),
         tests=each("tests", recipe_test, lambda entry: entry.description),
     )
 

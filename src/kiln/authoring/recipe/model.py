@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+BootLoader = Literal["grub", "systemd-boot", "uki"]
 HardeningLevel = Literal["none", "minimal", "standard", "strict"]
 
 
@@ -167,4 +168,8 @@ class Recipe:
     timezone: str = "UTC"
     kernel: Kernel = Kernel()
     disk: Disk = Disk()
+    boot: BootLoader | None = None
+    """What starts the kernel; None for the default, GRUB with BIOS and UEFI. The others need UEFI."""
+    outputs: tuple[str, ...] = ()
+    """Further forms of the image, beside its disk and its root file system."""
     tests: tuple[RecipeTest, ...] = ()
