@@ -67,17 +67,26 @@ def _vhd(file, identifier, epoch):
 
 
 def _vhdx(file, identifier, epoch):
-    for index, place in enumerate(VHDX_HEADERS):
+    headers = []
+    for place in VHDX_HEADERS:
         file.seek(place)
-        header = bytearray(file.read(VHDX_HEADER_BYTES))
+        headers.append(bytearray(file.read(VHDX_HEADER_BYTES)))
+    # Of the two headers the one with the higher number holds; qemu-img begins to count somewhere.
+    numbers = [struct.unpack_from("<Q", header, 8)[0] for header in headers]
+    for index, header in enumerate(headers):
+        struct.pack_into("<Q", header, 8, 1 + (numbers[index] > numbers[1 - index]))
         header[16:32] = uuid.uuid5(identifier, "file-write-%d" % index).bytes_le
         header[32:48] = uuid.uuid5(identifier, "data-write-%d" % index).bytes_le
         header[4:8] = bytes(4)
         struct.pack_into("<I", header, 4, crc32c(header))
-        file.seek(place)
+        file.seek(VHDX_HEADERS[index])
         file.write(header)
-    start = _vhdx_disk_id(file)
-    file.seek(start)
+    log_bytes, log_start = struct.unpack_from("<IQ", headers[0], 68)
+    if any(headers[0][48:64]) or any(headers[1][48:64]):
+        raise ValueError("the image's log is not empty")
+    file.seek(log_start)
+    file.write(bytes(log_bytes))
+    file.seek(_vhdx_disk_id(file))
     file.write(identifier.bytes_le)
 
 

@@ -11,12 +11,15 @@ from kiln_wire.digest import Digest
 QCOW2: Final = "application/vnd.kiln.image.qcow2"
 SQUASHFS: Final = "application/vnd.kiln.image.squashfs"
 
-Role = Literal["disk", "root"]
+Role = Literal["disk", "root", "further"]
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file that a build put out. *role*: `disk` boots, `root` is the root file system alone."""
+    """One file that a build put out.
+
+    *role*: `disk` boots, `root` is the root file system alone, `further` is another form.
+    """
 
     name: str
     """Name of the file, without directories."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from kiln.authoring.recipe.nodes import MAX_BYTES
+from kiln.authoring.recipe.outputs import OUTPUT_NAMES
 from kiln.control_plane.road.model import Request
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux.files import read_limited
@@ -33,6 +35,24 @@ def read_request(argument: str) -> Request:
         raise _refuse("no-recipe", f"{path} is a directory", ExitStatus.USAGE) from None
     except UnicodeDecodeError:
         raise _refuse("not-text", f"{path} is not UTF-8 text", ExitStatus.USAGE) from None
+
+
+def split_outputs(values: Sequence[str]) -> tuple[Path | None, tuple[str, ...]]:
+    """Return the image directory and the names of outputs among the values of `--output`.
+
+    Raises KilnError(SETTINGS, "bad-option") for a second directory.
+    """
+    named = tuple(value for value in values if value in OUTPUT_NAMES)
+    others = [value for value in values if value not in OUTPUT_NAMES]
+    if len(others) > 1:
+        raise KilnError(
+            Domain.SETTINGS,
+            "bad-option",
+            f"`{others[1]}` is no output, and the image directory is `{others[0]}` already",
+            hint=f"outputs are {', '.join(OUTPUT_NAMES)}",
+            exit_status=ExitStatus.USAGE,
+        )
+    return (Path(others[0]) if others else None), named
 
 
 def manifest_data(argument: str) -> bytes | None:

@@ -86,6 +86,7 @@ def reproduce(
                 output,
                 store_root=store or work / "store",
                 libdir=libdir(environment),
+                outputs=resolution.outputs,
                 limits=settings.limits,
                 open_fetcher=lambda: _fetcher(settings, sink),
                 steps=steps,

@@ -50,6 +50,8 @@ class Policy:
 def preinst(packages, root, dpkg_version):
     """Run `preinst install` of each package; base-passwd first, since others look accounts up."""
     ordered = sorted(packages, key=lambda package: (package.name != "base-passwd", package.name))
+    if not ordered:
+        return
     lines = [RUN_PREINST]
     for package in ordered:
         if "preinst" in package.control_files:
@@ -66,10 +68,56 @@ def preinst(packages, root, dpkg_version):
     root.run(["/bin/sh", "-c", "\n".join(lines)], env=environment)
 
 
-def configure(root, progress):
-    """Configure everything that is unpacked; *progress* gets the name of each package as it becomes installed."""
+def configure(root, packages, progress):
+    """Configure everything that is unpacked; *progress* gets the name of each package as it becomes installed.
+
+    What every system has comes first, as with debootstrap: scripts use it without saying so (Debian policy, 3.8), such
+    as /etc/login.defs and the shadow files.
+    """
+    first = _basis(packages)
+    if first:
+        _run(root, sorted(package.info_name for package in first), progress)
+    _run(root, ["-a"], progress)
+    root.run(["dpkg", *DPKG_OPTIONS, "--triggers-only", "-a"], env=ENVIRONMENT)
+    audit = root.run(["dpkg", "--audit"], stdout=subprocess.PIPE)
+    if audit.stdout.strip():
+        raise RuntimeError("packages are not completely installed:\n" + audit.stdout.decode("utf-8", "replace"))
+
+
+def _basis(packages):
+    """Return the essential and required packages, apt, and what these depend on."""
+    providers = {}
+    for package in packages:
+        for name in [package.name, *_names(package.stanza.get("Provides", ""))]:
+            providers.setdefault(name, []).append(package)
+    chosen = [
+        package
+        for package in packages
+        if package.stanza.get("Essential") == "yes"
+        or package.stanza.get("Priority") == "required"
+        or package.name == "apt"
+    ]
+    found = set(chosen)
+    while chosen:
+        package = chosen.pop()
+        for field in ("Pre-Depends", "Depends"):
+            for name in _names(package.stanza.get(field, "")):
+                for provider in providers.get(name, ()):
+                    if provider not in found:
+                        found.add(provider)
+                        chosen.append(provider)
+    return found
+
+
+def _names(field):
+    """Return the names in a relation, without versions and architectures."""
+    words = (word.strip().partition(" ")[0] for clause in field.split(",") for word in clause.split("|"))
+    return [word.partition("(")[0].partition(":")[0] for word in words if word]
+
+
+def _run(root, names, progress):
     reader, writer = os.pipe()
-    argv = ["dpkg", *DPKG_OPTIONS, "--status-fd", str(writer), "--configure", "-a"]
+    argv = ["dpkg", *DPKG_OPTIONS, "--status-fd", str(writer), "--configure", *names]
     with root.popen(argv, env=ENVIRONMENT, pass_fds=(writer,)) as process:
         os.close(writer)
         with os.fdopen(reader, encoding="utf-8", errors="replace") as stream:
@@ -79,6 +127,3 @@ def configure(root, progress):
                     progress(words[1])
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, argv)
-    audit = root.run(["dpkg", "--audit"], stdout=subprocess.PIPE)
-    if audit.stdout.strip():
-        raise RuntimeError("packages are not completely installed:\n" + audit.stdout.decode("utf-8", "replace"))

@@ -20,13 +20,48 @@ def write(packages, contents, tree):
         os.makedirs(os.path.join(root, name), mode=0o755, exist_ok=True)
     ordered = sorted(packages, key=lambda package: (package.name, package.stanza["Architecture"]))
     _text(root, "status", "".join(_status(package, contents[package]) for package in ordered))
-    _text(root, "available", "")
     _text(root, "diversions", "")
-    _text(root, "statoverride", "")
     _text(root, "info/format", "1\n")
     for package in ordered:
         _info(package, contents[package], tree, root)
     _triggers(ordered, root)
+    _text(root, "triggers/Unincorp", "")
+
+
+def add(packages, contents, tree):
+    """Add *packages* to the database of a tree with others, and activate those that wait for files."""
+    root = os.path.join(tree, DIRECTORY)
+    ordered = sorted(packages, key=lambda package: (package.name, package.stanza["Architecture"]))
+    with open(os.path.join(root, "status"), "a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("".join(_status(package, contents[package]) for package in ordered))
+    for package in ordered:
+        _info(package, contents[package], tree, root)
+    waiting = _waiting(root, {path for paths in contents.values() for path in paths}, ordered)
+    _triggers(ordered, root)
+    # Without a package behind the name, nobody waits until the trigger was processed.
+    _text(root, "triggers/Unincorp", "".join("%s -\n" % name for name in sorted(waiting)))
+
+
+def _waiting(root, paths, packages):
+    """Return the triggers of installed packages that *paths*, or the packages themselves, activate."""
+    found = set()
+    for line in _lines(os.path.join(root, "triggers/File")):
+        place = line.split(" ")[0]
+        if any(path == place or path.startswith(place + "/") for path in paths):
+            found.add(place)
+    for package in packages:
+        for line in archive.text(package.control_files.get("triggers", (b"", 0))[0]).splitlines():
+            words = line.split("#")[0].split()
+            if len(words) == 2 and words[0].startswith("activate"):
+                found.add(words[1])
+    return found
+
+
+def _lines(path):
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read().splitlines()
 
 
 def _status(package, paths):
@@ -80,10 +115,9 @@ def _triggers(packages, root):
                 files.append("%s %s\n" % (words[1], owner))
             else:
                 named.setdefault(words[1], []).append(owner + "\n")
-    _text(root, "triggers/File", "".join(files))
-    _text(root, "triggers/Unincorp", "")
-    for name, owners in named.items():
-        _text(root, "triggers/%s" % name, "".join(owners))
+    for name, lines in {"File": files, **named}.items():
+        kept = [line + "\n" for line in _lines(os.path.join(root, "triggers", name))]
+        _text(root, "triggers/%s" % name, "".join(kept + lines))
 
 
 def _text(root, name, text):

@@ -31,8 +31,11 @@ def make_merged_usr(tree, architecture):
             os.symlink("usr/" + name, path)
 
 
-def unpack_all(packages, tree, jobs, progress):
-    """Unpack *packages* and return {package: list of paths as in the archive}; *progress* gets each package."""
+def unpack_all(packages, tree, jobs, progress, fresh=True):
+    """Unpack *packages* and return {package: list of paths as in the archive}; *progress* gets each package.
+
+    Unless the tree is *fresh*, directories that were there before keep their owner, mode and time.
+    """
     members = {}
     for package in packages:
         if package.name == FIRST:
@@ -53,28 +56,29 @@ def unpack_all(packages, tree, jobs, progress):
     owners = {}
     for package in sorted(packages, key=lambda item: (item.name != FIRST, item.name, item.info_name)):
         for path, directory in members[package]:
-            owners.setdefault(_real(path), []).append((package, directory))
+            owners.setdefault(real(path), []).append((package, directory))
     _settle_files(owners, contents, tree)
-    _settle_directories(owners, tree)
+    _settle_directories(owners, tree, fresh)
     return contents
 
 
 def unpack(package, tree, only=None):
     """Unpack one package, or *only* some of its paths in place of others'.
 
-    Return [(path, None, or (mode, uid, gid, mtime) of a directory)]; directories get these when all is unpacked.
+    Return [(path, None, or (mode, uid, gid, mtime, whether it was made) of a directory)]; directories get these when
+    all is unpacked.
     """
     conffiles, root = set(package.conffiles), os.path.realpath(tree) + "/"
     paths, parents = [], set()
     with package.data() as archive:
         for member in archive:
-            path = _listed(member.name, package)
-            linked = _listed(member.linkname, package) if member.islnk() else None
+            path = listed(member.name, package)
+            linked = listed(member.linkname, package) if member.islnk() else None
             if only is not None and path not in only and linked not in only:
                 continue
             directory = (member.mode & 0o7777, member.uid, member.gid, member.mtime) if member.isdir() else None
             paths.append((path, directory))
-            target = tree + _real(path)
+            target = tree + real(path)
             if os.path.dirname(target) not in parents:
                 parent = os.path.realpath(os.path.dirname(target))
                 if not (parent + "/").startswith(root):
@@ -83,12 +87,12 @@ def unpack(package, tree, only=None):
                 parents.add(os.path.dirname(target))
             try:
                 if directory:
-                    os.makedirs(target, mode=0o755, exist_ok=True)
+                    paths[-1] = (path, (*directory, _make_directory(target)))
                     continue
                 target += ".dpkg-new" if path in conffiles else ""
                 if only is not None and os.path.lexists(target):
                     os.unlink(target)
-                source = linked and tree + _real(linked) + (".dpkg-new" if linked in conffiles else "")
+                source = linked and tree + real(linked) + (".dpkg-new" if linked in conffiles else "")
                 _create(archive, member, target, source)
             except FileExistsError:
                 if directory or (os.path.isdir(target) and not os.path.islink(target)):
@@ -101,7 +105,19 @@ def unpack(package, tree, only=None):
     return paths
 
 
-def _listed(name, package):
+def _make_directory(target):
+    """Make a directory; return False if it is there already."""
+    try:
+        os.mkdir(target, 0o755)
+    except FileExistsError:
+        if not os.path.isdir(target):
+            raise
+        return False
+    return True
+
+
+def listed(name, package):
+    """Return a member's path as dpkg lists it. Raises UnpackError."""
     path = os.path.normpath("/" + name)
     if path.startswith("//"):
         path = path[1:]
@@ -110,7 +126,7 @@ def _listed(name, package):
     return "/." if path == "/" else path
 
 
-def _real(path):
+def real(path):
     """Return where *path* is in a tree whose /bin, /lib and so on are links."""
     head, _, rest = path[1:].partition("/")
     return "/usr" + path if rest and head in MERGED_DIRECTORIES else path
@@ -156,20 +172,20 @@ def _settle_files(owners, contents, tree):
         winner = _winner(path, packages)
         for package in packages:
             if package.name != winner.name:
-                contents[package] = [item for item in contents[package] if _real(item) != path]
-        again.setdefault(winner, set()).update(item for item in contents[winner] if _real(item) == path)
+                contents[package] = [item for item in contents[package] if real(item) != path]
+        again.setdefault(winner, set()).update(item for item in contents[winner] if real(item) == path)
     for package, paths in sorted(again.items(), key=lambda item: item[0].name):
         unpack(package, tree, only=paths)
 
 
-def _settle_directories(owners, tree):
+def _settle_directories(owners, tree, fresh):
     """Set owner, mode and time of each directory: those of the first package that asks for something special."""
     for path, entries in owners.items():
         wishes = [directory for _, directory in entries if directory is not None]
         target = tree + path
-        if not wishes or path == "/." or os.path.islink(target):
+        if not wishes or path == "/." or os.path.islink(target) or not (fresh or any(wish[4] for wish in wishes)):
             continue
-        mode, uid, gid, _ = next((wish for wish in wishes if wish[:3] != PLAIN_DIRECTORY), wishes[0])
+        mode, uid, gid = next((wish for wish in wishes if wish[:3] != PLAIN_DIRECTORY), wishes[0])[:3]
         mtime = max(wish[3] for wish in wishes)
         os.chown(target, uid, gid)
         os.chmod(target, mode)

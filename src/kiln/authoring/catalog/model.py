@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kiln.authoring.recipe.model import Assertion
+from kiln.authoring.recipe.model import Assertion, BootLoader
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +173,6 @@ class Resolution:
     disk_bytes: int
     removals: tuple[RemovalWish, ...] = ()
     """Removed after the packages are installed and before the files are written."""
+    boot: BootLoader = "grub"
+    outputs: tuple[str, ...] = ()
+    """Further forms of the image, sorted (`kiln.authoring.recipe.outputs`)."""

@@ -14,18 +14,11 @@ from kiln.authoring.recipe.problems import did_you_mean
 from kiln.authoring.recipe.values import shown
 from kiln.errors import Domain, ExitStatus, KilnError
 
-OUTPUTS: Final = ("qcow2", "squashfs")
-"""Forms of an image that the road makes, always all of them."""
-
-
 def checked_base(recipe: Recipe, catalog: Catalog) -> Base:
     """Return the base of the recipe, after everything that cannot be built yet has been refused.
 
     Raises KilnError (CATALOG): `unknown-base`, `not-supported-yet`.
     """
-    for output in recipe.outputs:
-        if output not in OUTPUTS:
-            raise not_yet("outputs", f"the form {shown(output)}", f"choose of {', '.join(OUTPUTS)}")
     if recipe.custom_packages:
         raise not_yet("custom_packages", "packages built from git", "build the package, and give its archive")
     for test in recipe.tests:

@@ -19,6 +19,7 @@ from kiln.authoring.catalog.select import Seed, Selected, select
 from kiln.authoring.catalog.settle import defaults_of_all, qualified, settle
 from kiln.authoring.recipe.canonical import recipe_digest
 from kiln.authoring.recipe.model import Recipe
+from kiln.authoring.recipe.outputs import ALWAYS
 
 Values = dict[str, object]
 
@@ -118,6 +119,8 @@ class _Resolving:
             kernel_cmdline=" ".join(gathering.cmdline),
             disk_bytes=recipe.disk.size_bytes or self.base.default_disk_bytes,
             removals=gathering.removal_wishes(),
+            boot=recipe.boot or "grub",
+            outputs=tuple(sorted(name for name in recipe.outputs if name not in ALWAYS)),
         )
 
     def base_chain(self) -> tuple[str, ...]:

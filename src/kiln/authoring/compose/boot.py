@@ -29,6 +29,9 @@ GRUB_MODULES: Final = (
 )
 """Built into the BIOS core image, so that the tree needs no GRUB at all."""
 
+CONSOLES: Final = "console=tty0 console=ttyS0,115200"
+"""Messages and a login on the screen and on the serial line."""
+
 MENU: Final = """\
 set default=0
 set timeout=1

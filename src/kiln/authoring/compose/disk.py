@@ -19,15 +19,23 @@ Json = dict[str, Any]
 
 DISK_FILE: Final = "disk.raw"
 DISK_PIPELINE: Final = "disk"
+SYSTEMD_BOOT: Final = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 
 
 def disk_pipeline(
-    layout: DiskLayout, *, tree: str, build: str, epoch: int, architecture: str, vendor: str, name: str = DISK_PIPELINE
+    layout: DiskLayout,
+    *,
+    tree: str,
+    build: str,
+    epoch: int,
+    architecture: str,
+    loader: Json,
+    name: str = DISK_PIPELINE,
 ) -> Json:
-    """Return the pipeline whose tree is DISK_FILE: a GPT with GRUB for both firmwares, or for UEFI alone.
+    """Return the pipeline whose tree is DISK_FILE: a GPT with a boot loader and the root file system.
 
-    *tree* and *build* are names of pipelines. *vendor* is the directory in which the distribution's signed GRUB looks
-    for its configuration.
+    *tree* and *build* are names of pipelines, *loader* is the stage that fills the EFI system partition. Where the
+    layout has a place for it, GRUB for BIOS is there too.
     """
     stages: list[Json] = [
         {"type": "org.osbuild.truncate", "options": {"filename": DISK_FILE, "size": str(layout.size_bytes)}},
@@ -39,19 +47,7 @@ def disk_pipeline(
                 "partitions": _partitions(layout, architecture),
             },
         },
-        {
-            "type": "org.kiln.grub-efi",
-            "options": {
-                "filename": DISK_FILE,
-                "start": layout.esp_start,
-                "size": layout.esp_bytes,
-                "volid": layout.esp_volume_id,
-                "label": "ESP",
-                "vendor": vendor,
-                "root-uuid": layout.root_uuid,
-                "prefix": GRUB_PREFIX,
-            },
-        },
+        loader,
     ]
     if layout.bios:
         stages.append(_grub_bios_stage())
@@ -71,6 +67,45 @@ def disk_pipeline(
         }
     )
     return {"name": name, "build": f"name:{build}", "source-epoch": epoch, "stages": stages}
+
+
+def grub_stage(layout: DiskLayout, vendor: str) -> Json:
+    """Return the stage that puts the distribution's signed GRUB on the EFI system partition.
+
+    *vendor* is the directory in which it looks for its configuration.
+    """
+    options = {**_esp(layout), "vendor": vendor, "root-uuid": layout.root_uuid, "prefix": GRUB_PREFIX}
+    return {"type": "org.kiln.grub-efi", "options": options}
+
+
+def systemd_boot_stage(layout: DiskLayout, tree: str, title: str, cmdline: str) -> Json:
+    """Return the stage that puts systemd-boot, the kernel and its entry on the EFI system partition."""
+    entry = f"title {title}\nlinux /kernel/vmlinuz\ninitrd /kernel/initrd.img\noptions {cmdline}\n"
+    files = [
+        {"to": "/EFI/BOOT/BOOTX64.EFI", "from": SYSTEMD_BOOT},
+        {"to": "/loader/loader.conf", "text": "timeout 1\ndefault kiln.conf\n"},
+        {"to": "/loader/entries/kiln.conf", "text": entry},
+        {"to": "/kernel/vmlinuz", "from": "input://tree/vmlinuz"},
+        {"to": "/kernel/initrd.img", "from": "input://tree/initrd.img"},
+    ]
+    return {"type": "org.kiln.esp", "inputs": {"tree": tree_input(tree)}, "options": {**_esp(layout), "files": files}}
+
+
+def uki_stage(layout: DiskLayout, pipeline: str, file: str) -> Json:
+    """Return the stage that puts a unified kernel image where the firmware starts it without being told."""
+    files = [{"to": "/EFI/BOOT/BOOTX64.EFI", "from": f"input://uki/{file}"}]
+    options = {**_esp(layout), "files": files}
+    return {"type": "org.kiln.esp", "inputs": {"uki": tree_input(pipeline)}, "options": options}
+
+
+def _esp(layout: DiskLayout) -> Json:
+    return {
+        "filename": DISK_FILE,
+        "start": layout.esp_start,
+        "size": layout.esp_bytes,
+        "volid": layout.esp_volume_id,
+        "label": "ESP",
+    }
 
 
 def tree_input(pipeline: str) -> Json:

@@ -54,7 +54,7 @@ class DiskLayout:
     root_start: int = ROOT_START
 
     @classmethod
-    def of(cls, lock_digest: Digest, size_bytes: int) -> DiskLayout:
+    def of(cls, lock_digest: Digest, size_bytes: int, *, bios: bool = True) -> DiskLayout:
         """Lay out a disk of *size_bytes*."""
         return cls(
             size_bytes=size_bytes,
@@ -66,6 +66,7 @@ class DiskLayout:
             root_partition_uuid=identifier(lock_digest, "root-partition"),
             hash_seed=identifier(lock_digest, "hash-seed"),
             root_bytes=usable_bytes(size_bytes, ROOT_START),
+            bios=bios,
         )
 
     @property

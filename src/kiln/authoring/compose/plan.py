@@ -7,10 +7,21 @@ from typing import Any, Final
 
 from kiln.authoring.catalog.model import Resolution, UserWish
 from kiln.authoring.compose.boot import boot_menu, fstab_stage, kernel_cmdline
-from kiln.authoring.compose.disk import DISK_FILE, DISK_PIPELINE, disk_pipeline, file_input, tree_input
+from kiln.authoring.compose.disk import (
+    DISK_FILE,
+    DISK_PIPELINE,
+    disk_pipeline,
+    file_input,
+    grub_stage,
+    systemd_boot_stage,
+    tree_input,
+    uki_stage,
+)
 from kiln.authoring.compose.inline import InlineFile, file_stages, inline_source
 from kiln.authoring.compose.layout import ROOT_TYPE, DiskLayout, require_room
-from kiln.authoring.compose.packages import deb_stage, mirror_items
+from kiln.authoring.compose.live import live_files
+from kiln.authoring.compose.outputs import OUTPUTS, Context, output_pipelines, pipeline_name
+from kiln.authoring.compose.packages import deb_stage, deb_stages, mirror_items
 from kiln.authoring.lock.model import Lock
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln_wire.digest import Digest
@@ -18,10 +29,12 @@ from kiln_wire.digest import Digest
 Json = dict[str, Any]
 
 RUNNER: Final = "org.osbuild.linux"
+UKI_PIPELINE: Final = "uki"
+UKI_FILE: Final = "kernel.efi"
 SQUASHFS_COMPRESSION: Final[Json] = {"method": "zstd", "options": {"level": 6}}
 SYSTEM_USER_HOME: Final = "/nonexistent"
 EXPORTS: Final = ("qcow2", "squashfs")
-"""Pipelines whose trees hold the artifacts."""
+"""Pipelines whose trees hold the disk and the root that every image has."""
 TREE_PIPELINE: Final = "os"
 """The pipeline whose tree is what runs: inventories and software lists are made of it."""
 
@@ -39,36 +52,44 @@ def compose(resolution: Resolution, lock: Lock, lock_digest: Digest) -> Json:
             hint="amd64 can",
             exit_status=ExitStatus.USAGE,
         )
-    layout = DiskLayout.of(lock_digest, resolution.disk_bytes)
+    layout = DiskLayout.of(lock_digest, resolution.disk_bytes, bios=resolution.boot == "grub")
     image = lock.tree("image")
     require_room(layout, sum(package.installed_size_bytes for package in image.packages))
     files = [InlineFile(f.path, f.content.encode("utf-8"), f.mode, f.owner, f.group) for f in resolution.files]
-    menu = boot_menu(resolution.base.title, layout, kernel_cmdline(resolution, layout))
+    cmdline = kernel_cmdline(resolution, layout)
+    if resolution.boot == "grub":
+        files.append(boot_menu(resolution.base.title, layout, cmdline))
+    if any(OUTPUTS[output].live for output in resolution.outputs):
+        files += live_files()
+    context = Context(resolution, lock, lock_digest, TREE_PIPELINE, "squashfs", f"{resolution.name}.squashfs")
+    exports = [*EXPORTS, *(pipeline_name(output) for output in resolution.outputs)]
     return {
         "version": "2",
-        "metadata": {"generators": [{"name": "kiln"}], "exports": [{"name": name} for name in EXPORTS]},
+        "metadata": {"generators": [{"name": "kiln"}], "exports": [{"name": name} for name in exports]},
         "pipelines": [
             _build_pipeline(lock),
             {
                 "name": TREE_PIPELINE,
                 "build": "name:build",
                 "source-epoch": lock.epoch,
-                "stages": [*_tree_stages(resolution, lock, layout, files), *file_stages([menu]), *_closing_stages()],
+                "stages": [*_tree_stages(resolution, lock, layout, files), *_closing_stages()],
             },
             _squashfs_pipeline(resolution, lock),
+            *_uki_pipeline(resolution, lock, cmdline),
             disk_pipeline(
                 layout,
                 tree=TREE_PIPELINE,
                 build="build",
                 epoch=lock.epoch,
                 architecture=lock.architecture,
-                vendor=resolution.base.distribution,
+                loader=_loader(resolution, layout, cmdline),
             ),
             _qcow2_pipeline(resolution, lock),
+            *output_pipelines(context, resolution.outputs),
         ],
         "sources": {
             "org.kiln.mirror": {"items": mirror_items(lock.trees)},
-            "org.osbuild.inline": {"items": inline_source([*files, menu])},
+            "org.osbuild.inline": {"items": inline_source(files)},
         },
     }
 
@@ -84,7 +105,7 @@ def _build_pipeline(lock: Lock) -> Json:
 
 
 def _tree_stages(resolution: Resolution, lock: Lock, layout: DiskLayout, files: list[InlineFile]) -> list[Json]:
-    stages = [deb_stage(lock.architecture, lock.tree("image"))]
+    stages = deb_stages(lock.architecture, lock.tree("image"))
     if resolution.removals:
         # Before the files: some of them go where a package's own had been.
         paths = [wish.path for wish in resolution.removals]
@@ -173,6 +194,22 @@ def _squashfs_pipeline(resolution: Resolution, lock: Lock) -> Json:
             }
         ],
     }
+
+
+def _loader(resolution: Resolution, layout: DiskLayout, cmdline: str) -> Json:
+    if resolution.boot == "systemd-boot":
+        return systemd_boot_stage(layout, TREE_PIPELINE, resolution.base.title, cmdline)
+    if resolution.boot == "uki":
+        return uki_stage(layout, UKI_PIPELINE, UKI_FILE)
+    return grub_stage(layout, resolution.base.distribution)
+
+
+def _uki_pipeline(resolution: Resolution, lock: Lock, cmdline: str) -> list[Json]:
+    if resolution.boot != "uki":
+        return []
+    options = {"filename": UKI_FILE, "cmdline": cmdline}
+    stage = {"type": "org.kiln.uki", "inputs": {"tree": tree_input(TREE_PIPELINE)}, "options": options}
+    return [{"name": UKI_PIPELINE, "build": "name:build", "source-epoch": lock.epoch, "stages": [stage]}]
 
 
 def _qcow2_pipeline(resolution: Resolution, lock: Lock) -> Json:

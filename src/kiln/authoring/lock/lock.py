@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from kiln.authoring.catalog.document import resolution_digest
 from kiln.authoring.catalog.model import Resolution
@@ -83,10 +84,26 @@ def make_lock(
     )
 
 
+OUTPUT_TOOLS: Final = {
+    "erofs": ("erofs-utils",),
+    "iso": ("xorriso",),
+    "ostree": ("ostree",),
+    "uki": ("systemd-boot-efi",),
+}
+"""What a build root needs for an output, beside what every build root has."""
+LOADER_TOOLS: Final = {"systemd-boot": ("systemd-boot-efi",), "uki": ("systemd-boot-efi",)}
+
+
 def build_roots(resolution: Resolution, essential: Iterable[str]) -> list[Root]:
     """Return what the build tree is asked to hold, and why."""
+    base = resolution.base
     roots = [Root(name, "essential") for name in essential]
-    return roots + [Root(name, f"build root {resolution.base.id}") for name in resolution.base.build_root_packages]
+    roots += [Root(name, f"build root {base.id}") for name in base.build_root_packages]
+    loader = LOADER_TOOLS.get(resolution.boot, ())
+    roots += [Root(name, f"boot {resolution.boot}") for name in loader]
+    return roots + [
+        Root(name, f"output {output}") for output in resolution.outputs for name in OUTPUT_TOOLS.get(output, ())
+    ]
 
 
 def image_roots(resolution: Resolution, essential: Iterable[str]) -> list[Root]:

@@ -8,9 +8,10 @@ from typing import Final, TypeVar, cast
 
 from kiln.authoring.recipe import accounts, machine, rules, sections
 from kiln.authoring.recipe.checks import recipe_test
-from kiln.authoring.recipe.model import FeatureChoice, HardeningLevel, Recipe, Security
+from kiln.authoring.recipe.model import BootLoader, FeatureChoice, HardeningLevel, Recipe, Security
 from kiln.authoring.recipe.network import networking
 from kiln.authoring.recipe.nodes import NodeError, read_nodes
+from kiln.authoring.recipe.outputs import BOOT_LOADERS, OUTPUT_NAMES
 from kiln.authoring.recipe.problems import Problems, did_you_mean
 from kiln.authoring.recipe.sections import flag, listed, optional
 from kiln.authoring.recipe.spellings import SECTION, spellings
@@ -110,7 +111,8 @@ def _recipe(value: Value, known: Known | None, defaults: RecipeDefaults) -> Reci
         timezone=optional(fields, "timezone", rules.TIMEZONE, "UTC"),
         kernel=machine.kernel(fields.get("kernel")),
         disk=machine.disk(fields.get("disk")),
-        outputs=fields["outputs"].texts(rules.OUTPUT) if "outputs" in fields else (),
+        boot=cast(BootLoader, fields["boot"].choice(BOOT_LOADERS)) if "boot" in fields else None,
+        outputs=each("outputs", lambda entry: entry.choice(OUTPUT_NAMES), str),
         tests=each("tests", recipe_test, lambda entry: entry.description),
     )
 

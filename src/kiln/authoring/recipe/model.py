@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from kiln.authoring.recipe import rules
 
+BootLoader = Literal["grub", "systemd-boot", "uki"]
 HardeningLevel = Literal["none", "minimal", "standard", "strict"]
 
 
@@ -175,6 +176,8 @@ class Recipe:
     timezone: Annotated[str, rules.TIMEZONE] = "UTC"
     kernel: Kernel = Kernel()
     disk: Disk = Disk()
+    boot: BootLoader | None = None
+    """What starts the kernel; None for the default, GRUB with BIOS and UEFI. The others need UEFI."""
     outputs: tuple[Annotated[str, rules.OUTPUT], ...] = ()
-    """Forms of the image; empty for what the road makes by itself."""
+    """Further forms of the image, beside its disk and its root file system."""
     tests: tuple[RecipeTest, ...] = ()

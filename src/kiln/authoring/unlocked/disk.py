@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from kiln.authoring.compose.boot import fstab_stage
-from kiln.authoring.compose.disk import DISK_FILE, disk_pipeline, file_input
+from kiln.authoring.compose.disk import DISK_FILE, disk_pipeline, file_input, grub_stage
 from kiln.authoring.compose.layout import MIB, DiskLayout, identifier, usable_bytes
 from kiln.authoring.unlocked.checks import parse_size
 from kiln.authoring.unlocked.model import DISK_ASSEMBLER, GRUB_STAGE, Json, stages
@@ -83,7 +83,7 @@ def output_pipelines(wish: DiskWish, tree: str, tools: str, locked: Locked) -> l
         build=tools,
         epoch=locked.epoch,
         architecture=locked.architecture,
-        vendor=wish.vendor,
+        loader=grub_stage(wish.layout, wish.vendor),
         name=f"{tree}-disk",
     )
     packed: Json = {"filename": wish.filename, "format": {"type": wish.format}}

@@ -8,7 +8,6 @@ from typing import Final, Protocol
 
 from kiln.authoring.catalog.model import Base, Mirror
 from kiln.authoring.compose.inline import InlineFile
-from kiln.authoring.compose.tools import tool_packages
 from kiln.authoring.lock.model import LockedTree
 from kiln.authoring.lock.reasons import Root
 from kiln.authoring.lock.solver import Solver
@@ -17,6 +16,7 @@ from kiln.authoring.unlocked import checks
 from kiln.authoring.unlocked.lower import Locked, lower
 from kiln.authoring.unlocked.model import Change, Finding, Json, Unlocked, refuse
 from kiln.authoring.unlocked.packages import PackageSet, missing_for_boot, package_sets, unknown_packages
+from kiln.authoring.unlocked.tools import tool_packages
 from kiln.errors import Domain, ExitStatus, KilnError
 
 TOOLS_TREE: Final = "tools"

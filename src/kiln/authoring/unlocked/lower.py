@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kiln.authoring.catalog.model import Base
-from kiln.authoring.compose.boot import boot_menu
+from kiln.authoring.compose.boot import CONSOLES, boot_menu
 from kiln.authoring.compose.inline import InlineFile, file_stages, inline_source
 from kiln.authoring.compose.packages import deb_stage, mirror_items
 from kiln.authoring.lock.model import LockedTree
@@ -20,8 +20,6 @@ RUNNER: Final = "org.osbuild.linux"
 GENERATOR: Final = "org.kiln.unlocked"
 """Among the generators of a locked form: its version says which manifest it was made of."""
 SSH_SERVER: Final = "openssh-server"
-CONSOLES: Final = "console=tty0 console=ttyS0,115200"
-"""Where the manifest gives no kernel options: messages and a login on the screen and on the serial line."""
 COMPRESSOR: Final = "zstd"
 
 

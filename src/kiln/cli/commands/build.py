@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def build(
     request: RequestArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Image directory.", show_default="images/<name>")
+        list[str] | None,
+        typer.Option("--output", "-o", help="Further form of the image (repeatable), or the image directory."),
     ] = None,
     update_lock: Annotated[
         bool, typer.Option("--update-lock", help="Take the newest packages instead of those of the kept lock.")
@@ -38,7 +39,7 @@ def build(
 
 def _build(
     request: str,
-    output: Path | None,
+    output: list[str] | None,
     update_lock: bool,
     fix: bool,
     firmware: str,
@@ -50,21 +51,22 @@ def _build(
     from kiln.cli.ask import settle_questions
     from kiln.cli.context import settings
     from kiln.cli.output import print_json, print_lines
-    from kiln.cli.request import manifest_data, read_request
+    from kiln.cli.request import manifest_data, read_request, split_outputs
     from kiln.cli.sinks import Warnings, make_sink
     from kiln.control_plane.road.model import Order, firmware_named
     from kiln.control_plane.road.run import build_image
     from kiln.errors import ExitStatus
 
+    directory, outputs = split_outputs(output or [])
     manifest = manifest_data(request)
     if manifest is not None:
         from kiln.cli.manifest import build_and_tell
 
-        return build_and_tell(request, manifest, output, update_lock, fix, as_json, progress, verbose)
+        return build_and_tell(request, manifest, directory, update_lock, fix, as_json, progress, verbose)
     asked = read_request(request)
     if not as_json:
         asked = settle_questions(asked, settings(), load_catalog())
-    order = Order(asked, output, update_lock, firmware_named(firmware))
+    order = Order(asked, directory, update_lock, firmware_named(firmware), outputs)
     sink = Warnings(make_sink(progress, verbose=verbose))
     built = build_image(order, settings(), sink, environment=os.environ)
     if as_json:

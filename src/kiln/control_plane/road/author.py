@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +60,14 @@ def understand(request: Request, settings: Settings, catalog: Catalog) -> Unders
     defaults_of_words = DescribeDefaults(settings.base, settings.hardening)
     interpretation = interpret(request.text, catalog, defaults_of_words, dict(request.answers))
     return Understood(request, interpretation, interpretation.recipe)
+
+
+def with_outputs(understood: Understood, outputs: Sequence[str]) -> Understood:
+    """Return the request with further outputs in its recipe."""
+    if not outputs:
+        return understood
+    every = dict.fromkeys((*understood.recipe.outputs, *outputs))
+    return replace(understood, recipe=replace(understood.recipe, outputs=tuple(every)))
 
 
 def resolve_all(understood: Understood, catalog: Catalog) -> Resolution:

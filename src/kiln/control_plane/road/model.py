@@ -52,6 +52,8 @@ class Order:
     """The image directory; None means `images/<name>` below the working directory."""
     update_lock: bool = False
     firmware: Firmware = "bios"
+    outputs: tuple[str, ...] = ()
+    """Further forms of the image, beside those of the recipe (`kiln.authoring.recipe.outputs`)."""
 
 
 @dataclass(frozen=True, slots=True)

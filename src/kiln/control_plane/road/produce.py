@@ -13,6 +13,7 @@ from kiln.artifact.inventory import dpkg_manifest, squashfs_hashes
 from kiln.artifact.model import QCOW2, SQUASHFS, Artifact, Role
 from kiln.artifact.stock import inventory_bytes, take_stock
 from kiln.attestation.build_log import stages_bytes
+from kiln.authoring.compose.outputs import OUTPUTS, file_name, pipeline_name
 from kiln.authoring.compose.plan import EXPORTS, TREE_PIPELINE
 from kiln.control_plane.road.model import StageTally
 from kiln.control_plane.road.steps import Running, Steps
@@ -67,6 +68,7 @@ def produce(
     name: str,
     directory: Path,
     *,
+    outputs: Sequence[str],
     store_root: Path,
     libdir: Path,
     limits: Limits,
@@ -74,20 +76,21 @@ def produce(
     steps: Steps,
     running: Running,
 ) -> Produced:
-    """Build *plan* and put its artifacts, inventories and build log into *directory*.
+    """Build *plan* and put its artifacts, inventories and build log into *directory*; *outputs* are further forms.
 
     Raises KilnError(FETCH, ENGINE, STORE).
     """
     sink = steps.sink
     with ObjectStore(store_root) as store:
         engine = Engine(store, libdir, CountedSources(open_fetcher, steps, running), sink, limits=limits)
-        result = engine.build(engine.load(plan), [*EXPORTS, TREE_PIPELINE])
+        exports = [*EXPORTS, *map(pipeline_name, outputs)]
+        result = engine.build(engine.load(plan), [*exports, TREE_PIPELINE])
         (directory / layout.EVIDENCE).mkdir(parents=True, exist_ok=True)
         if any(not stage.cached for stage in result.stages) or not (directory / layout.STAGES).exists():
             # A run that found everything in the store has nothing to add to what the stages once printed.
             write_atomic(directory / layout.BUILD_LOG, build_log(result))
             write_atomic(directory / layout.STAGES, stages_bytes(result))
-        for export in EXPORTS:
+        for export in exports:
             sink.emit(StepStarted("build", f"exporting {export}"))
             engine.export(result.objects[export], directory)
         sink.emit(StepStarted("build", "taking stock of the image's files"))
@@ -100,6 +103,7 @@ def produce(
     artifacts = (
         _artifact(directory / f"{name}.qcow2", QCOW2, "disk", sink),
         _artifact(directory / f"{name}.squashfs", SQUASHFS, "root", sink),
+        *(_artifact(directory / file_name(name, item), OUTPUTS[item].media_type, "further", sink) for item in outputs),
     )
     return Produced(artifacts, tree_id, StageTally.of(result.stages))
 

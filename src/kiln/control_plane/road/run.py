@@ -25,7 +25,15 @@ from kiln.authoring.lock.document import lock_bytes, lock_digest
 from kiln.authoring.lock.model import Lock
 from kiln.authoring.recipe.advice import warnings
 from kiln.control_plane.locations import libdir, program_stamps
-from kiln.control_plane.road.author import Understood, kept_lock, new_lock, plan_of, resolve_all, understand
+from kiln.control_plane.road.author import (
+    Understood,
+    kept_lock,
+    new_lock,
+    plan_of,
+    resolve_all,
+    understand,
+    with_outputs,
+)
 from kiln.control_plane.road.ledger import Ledger, fingerprint
 from kiln.control_plane.road.model import Built, Order, StageTally
 from kiln.control_plane.road.steps import Steps
@@ -35,6 +43,7 @@ from kiln.events.model import Notice, Sink
 from kiln.linux.files import write_if_changed
 from kiln.linux.locks import exclusive
 from kiln.trial.evaluate import plan_checks
+from kiln.trial.machine import Firmware
 from kiln.trial.model import TestReport
 from kiln_wire import layout
 from kiln_wire.codec import decode, encode
@@ -100,7 +109,7 @@ class _Road:
 
     def _describe(self, steps: Steps, catalog: Catalog) -> Understood:
         with steps.run("describe", "reading the request") as running:
-            understood = understand(self.order.request, self.settings, catalog)
+            understood = with_outputs(understand(self.order.request, self.settings, catalog), self.order.outputs)
             recipe = understood.recipe
             features = ", ".join(choice.id for choice in recipe.features)
             running.summary = f"{recipe.base_image}, hardening {recipe.security.hardening_level}; {features}"
@@ -221,6 +230,7 @@ class _Making:
                     self.plan,
                     name,
                     self.directory,
+                    outputs=self.resolution.outputs,
                     store_root=self.road.settings.store,
                     limits=self.road.settings.limits,
                     libdir=programs,
@@ -256,7 +266,7 @@ class _Making:
         disk = next(artifact for artifact in artifacts if artifact.role == "disk")
         assertions = self.resolution.assertions
         inputs = fingerprint(
-            "test", str(disk.digest), [encode(wish) for wish in assertions], self.road.order.firmware, kiln.__version__
+            "test", str(disk.digest), [encode(wish) for wish in assertions], self._firmware(), kiln.__version__
         )
         with self.steps.run("test", "booting the image") as running:
             notes = self.ledger.finished("test", inputs)
@@ -289,11 +299,15 @@ class _Making:
             has_sudo=SUDO_PACKAGE in installed,
             ssh_port=self._ssh_port(),
             display=True,
-            firmware=self.road.order.firmware,
+            firmware=self._firmware(),
             evidence_dir=self.directory / layout.EVIDENCE,
             state_dir=self.road.settings.state,
             sink=self.road.sink,
         )
+
+    def _firmware(self) -> Firmware:
+        # Only GRUB is there for BIOS, too.
+        return self.road.order.firmware if self.resolution.boot == "grub" else "uefi"
 
     def _ssh_port(self) -> int:
         for feature in self.resolution.features:
