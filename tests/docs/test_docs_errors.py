@@ -46,6 +46,7 @@ PASSED_ON = {
     ("kiln.authoring.recipe.problems", "Problems.error"),
     ("kiln.authoring.unlocked.model", "refuse"),
     ("kiln.authoring.lock.indexes", "_named"),  # repeats the fetcher's reason
+    ("kiln.engine.execution.remote.runner", "_failure"),  # repeats the reason of the remote host
     ("kiln.engine.execution.sources", "SourceFailedError.__init__"),  # repeats the reason of what it wraps
 }
 # catalog/data.py gives these problems the domain `catalog` after it has made them.

@@ -30,9 +30,11 @@ from kiln.events.model import Sink
 from kiln.linux.cgroups import Limits
 
 if TYPE_CHECKING:
+    from kiln.engine.execution.remote.address import Remote
     from kiln.engine.monitors.choose import Monitor
 
 NO_OWNERS: Final = "OSBUILD_EXPORT_FORCE_NO_PRESERVE_OWNER"
+DEFAULT_STORE: Final = Path(".osbuild")
 ORIGIN: Final = "osbuild.main_cli"
 """Where monitors say that messages of the command line come from."""
 SAID: Final = {
@@ -57,6 +59,8 @@ def run() -> None:
 def main(argv: Sequence[str]) -> int:
     """Run the command with these arguments; returns 0, 1 for a failure, 2 for a manifest or usage that is wrong."""
     arguments = command_line.parse(argv)
+    if arguments.worker:
+        return _serve(arguments)
     command = _Command(arguments)
     try:
         return command.run()
@@ -83,6 +87,7 @@ class _Command:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
+        self._remotes: Sequence[Remote] = ()
         self.plan: Plan | None = None
 
     def run(self) -> int:
@@ -98,10 +103,11 @@ class _Command:
             else:
                 _write(describe_1(plan) if plan.format == "1" else describe(plan))
             return ExitStatus.OK
+        self._remotes = _remotes(arguments.remote)
         if os.geteuid() != 0:
             become_root()
         monitor = self._monitor()
-        with ObjectStore(arguments.store) as store:
+        with ObjectStore(arguments.store or DEFAULT_STORE.absolute()) as store:
             if arguments.cache_max_size is not None:
                 store.set_maximum(arguments.cache_max_size.bytes)
             engine = Engine(
@@ -112,7 +118,8 @@ class _Command:
                 stage_timeout_seconds=arguments.stage_timeout,
                 observer=monitor,
                 break_at=arguments.break_at,
-                limits=Limits(arguments.memory_max, arguments.pids_max, arguments.cpu_max, arguments.io_max),
+                limits=_limits(arguments),
+                remotes=self._remotes,
             )
             plan = self.plan = engine.load(document)
             self._check(plan)
@@ -160,6 +167,7 @@ class _Command:
                 "No checkpoints matched provided patterns!",
                 detail=f"no pipeline and no stage matches {patterns}",
             )
+        _check_patterns(self._remotes, plan)
         if arguments.in_vm:
             raise KilnError(Domain.ENGINE, "not-supported", "pipelines in virtual machines (--in-vm) are not supported")
         if arguments.export and arguments.output_directory is None and not (arguments.inspect or arguments.convert):
@@ -172,6 +180,42 @@ class _Command:
         name = arguments.monitor or ("NullMonitor" if arguments.json or arguments.quiet else "LogMonitor")
         sys.stdout.flush()
         return choose(name, arguments.monitor_fd)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from kiln.engine.execution.remote.worker import DEFAULT_STORE as WORKER_STORE  # noqa: PLC0415 - nobody else's
+    from kiln.engine.execution.remote.worker import serve, standard_streams  # noqa: PLC0415 - nobody else's
+
+    size, limits = arguments.cache_max_size, _limits(arguments)
+    with standard_streams() as (reading, writing):
+        return serve(arguments.store or WORKER_STORE, reading, writing, limits=limits, maximum=size)
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    return Limits(arguments.memory_max, arguments.pids_max, arguments.cpu_max, arguments.io_max)
+
+
+def _remotes(texts: Sequence[str]) -> Sequence[Remote]:
+    if not texts:
+        return ()
+    from kiln.engine.execution.remote.address import parse_remote  # noqa: PLC0415 - seldom needed
+
+    return [parse_remote(text) for text in texts]
+
+
+def _check_patterns(remotes: Sequence[Remote], plan: Plan) -> None:
+    if not remotes:
+        return
+    from kiln.engine.execution.remote.address import without_use  # noqa: PLC0415 - seldom needed
+
+    for remote in without_use(remotes, plan):
+        raise KilnError(
+            Domain.MANIFEST,
+            "unknown-remote-pattern",
+            f"no pipeline and no stage matches `{remote.pattern}`, which is to run on {remote.host.name}",
+            hint=f"the plan has the pipelines {', '.join(pipeline.name for pipeline in plan.pipelines) or 'none'}",
+            exit_status=ExitStatus.USAGE,
+        )
 
 
 def _read(manifest: str) -> Any:
