@@ -5,12 +5,14 @@ The other host here is a worker with a store of its own behind a stand-in for ss
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,11 +21,15 @@ import pytest
 from kiln.engine.execution.engine import Engine
 from kiln.engine.execution.model import StageFailedError
 from kiln.engine.execution.remote.address import parse_remote
+from kiln.engine.execution.remote.documents import JobRequest, Need, read_as
+from kiln.engine.execution.remote.worker_store import WorkerStore
 from kiln.engine.execution.sources import NoFetcher
 from kiln.engine.main import main
+from kiln.engine.manifest.load import load
 from kiln.engine.objects.store import ObjectStore
 from kiln.errors import KilnError
 from kiln.events.model import Notice, Output, StageFinished
+from kiln_wire.codec import encode
 
 pytestmark = pytest.mark.root
 
@@ -395,3 +401,105 @@ def test_a_host_is_named_with_all_that_ssh_needs():
     )
     assert (host.identity, host.known_hosts, host.ssh) == (Path("/k"), Path("/h"), ("ssh", "-v"))
     assert host.name == "ssh://builder@[fe80::1%eth0]:2222"
+
+
+HOSTILE = """import io, os, sys, time
+sys.path.insert(0, {source!r})
+from kiln.engine.execution.keys import host_identity
+from kiln.engine.execution.remote.documents import *
+from kiln.engine.execution.remote.frames import *
+from kiln_wire.codec import encode
+import platform
+channel = Channel(0, 1, 60)
+def hello():
+    channel.expect(Kind.HELLO)
+    channel.send_document(Kind.HELLO, encode(WorkerHello(PROTOCOL, "0", platform.machine(), host_identity())))
+    return read_as(JobRequest, channel.expect(Kind.JOB)[1])
+def ready():
+    job = hello()
+    channel.send_document(Kind.NEED, encode(Need((), ())))
+    channel.send(Kind.READY)
+    return job
+def outcome(layer):
+    channel.send_document(Kind.OUTCOME, encode(Outcome(True, layer, 0.0, "")))
+{what}
+channel.expect(Kind.HELLO)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("os.write(1, b'Welcome to this host!\\n' * 9)", "is no frame"),
+        ("os.write(1, HEADER.pack(ord('H'), 2**32 - 1, 0))", "a frame of 4294967295 bytes"),
+        ("os._exit(3)", "closed"),
+        ("hello(); channel.send_document(Kind.NEED, {'layers': ['../../../etc'], 'files': []})", "does not name"),
+        (
+            "hello(); channel.send_document(Kind.NEED, {'layers': [], 'files': ['../../../etc/shadow']})",
+            "does not name",
+        ),
+        ("job = hello(); channel.send_document(Kind.NEED, {'layers': [job.bundle] * 2, 'files': []})", "does not name"),
+        ("ready(); channel.send(Kind.JOB, b'{}')", "JOB came where"),
+        ('ready(); channel.send(Kind.EVENT, b\'{"event": "StageFinished", "value": {}}\')', "an event"),
+        ("ready(); outcome('0' * 64); w = DataWriter(channel); w.write(b'kiln-layer/1\\n'); w.finish()", "too early"),
+        ("ready(); outcome('../x'); w = DataWriter(channel); w.write(b'tar'); w.finish()", "too early"),
+        ("ready(); outcome('0' * 64); os._exit(0)", "closed"),
+    ],
+)
+def test_a_hostile_worker_gets_and_leaves_nothing(what, words, make_engine, manifest, remote, store, tmp_path):
+    (tmp_path / "hostile").write_text(HOSTILE.format(source=str(SOURCE), what=what))
+    command = f"exec {sys.executable} {tmp_path / 'hostile'}"
+    engine = make_engine(remotes=[remote(command=command)])
+    document = manifest(tree=["os.mkdir(tree + '/a')"])
+    with pytest.raises(KilnError) as caught:
+        engine.build(engine.load(document), ["tree"])
+    assert caught.value.reason == "remote-lost"
+    assert words in caught.value.message
+    assert engine.stored(engine.load(document)) == frozenset()
+    assert is_clean(store.root)
+
+
+def test_another_version_is_told_apart_from_everything_else(make_engine, manifest, remote, monkeypatch):
+    monkeypatch.setattr("kiln.engine.execution.remote.connection.PROTOCOL", 2)
+    engine = make_engine(remotes=[remote()])
+    with pytest.raises(KilnError) as caught:
+        engine.build(engine.load(manifest(tree=PLAN)), ["tree"])
+    assert (caught.value.reason, caught.value.exit_status) == ("remote-refused", 5)
+    assert "remote-version" in caught.value.message
+
+
+def test_the_worker_takes_no_path_for_a_digest(tmp_path, manifest):
+    digest, checksum = "0" * 64, "sha256:" + "0" * 64
+    plan = load(manifest(tree=PLAN))
+    stage = plan.pipelines[0].stages[0]
+
+    def request(bundle=digest, base=(), trees=(), files=(checksum,)):
+        return JobRequest("p", None, None, stage, None, bundle, base, None, trees, files, (), None, False)
+
+    with ObjectStore(tmp_path / "store", background=False) as opened:
+        worker = WorkerStore(opened)
+        assert worker.lacking(request()) == Need((digest,), (checksum,))
+        for bad in (
+            request(bundle="../../x"),
+            request(base=("..",)),
+            request(trees=(("t", (digest[:-1],)),)),
+            request(files=("sha256:../../../../etc/shadow",)),
+            request(files=("md5:" + "0" * 32,)),
+        ):
+            with pytest.raises(KilnError) as caught:
+                worker.lacking(bad)
+            assert caught.value.reason == "remote-protocol"
+        with pytest.raises(KilnError) as caught:
+            worker.receive_file(checksum, io.BytesIO(b"another file").read)
+        assert caught.value.reason == "damaged-stream"
+        assert list(opened.files.iterdir()) == []
+
+
+def test_the_digest_of_a_job_is_that_of_its_result(manifest):
+    plan = load(manifest(tree=PLAN))
+    first, second = plan.pipelines[0].stages[:2]
+    job = JobRequest("p", None, None, first, None, "b", (), None, (), (), (), None, False)
+    assert job.digest() == replace(job, timeout_seconds=5.0, keep_failed=True).digest()
+    changes = ({"stage": second}, {"bundle": "c"}, {"base": ("d",)}, {"root": ()}, {"source_epoch": 1}, {"runner": "r"})
+    assert len({job.digest(), *(replace(job, **change).digest() for change in changes)}) == 1 + len(changes)
+    assert read_as(JobRequest, json.dumps(encode(job)).encode()) == job

@@ -133,7 +133,8 @@ class Scheduler:
         waiting = [task for task in self.tasks if task.name not in self._where]
         for task in waiting if lost else [self.tasks[self._position[name]]]:
             allowed = self._allowed[task.name]
-            left = tuple(other for other in allowed if other != place)
+            # A task that was running elsewhere may not have been told of places that were lost meanwhile.
+            left = tuple(other for other in allowed if other != place and other not in self._lost)
             if not left and allowed != task.last_resort:
                 left = tuple(other for other in task.last_resort if other not in self._lost)
             self._allowed[task.name] = left

@@ -6,6 +6,7 @@
     job (stage, digests of all it needs) ->
                                         <-   need (the digests that are not there)
     data* end, for each, in that order  ->
+                                        <-   ready (all of it has a name in the store)
                                         <-   event* (what the stage prints)
                                         <-   outcome (success or failure, digest of the layer that follows)
                                         <-   data* end

@@ -77,13 +77,14 @@ class Connection:
             return need
 
     def supply(self, need: Need, provider: Provider) -> Sent:
-        """Send what is lacking; the worker then runs the job. Raises as `ask` does."""
+        """Send what is lacking; once it is all there, the worker runs the job. Raises as `ask` does."""
         total = 0
         with self._talking():
             for digest in need.layers:
                 total += self._send(write_layer, provider.layer(digest))
             for checksum in need.files:
                 total += self._send(_write_file, provider.file(checksum))
+            self._expect(Kind.READY)
         return Sent(len(need.layers), len(need.files), total)
 
     def finish(self, sink: Sink, layer_to: Callable[[Outcome], Path]) -> Outcome:

@@ -34,6 +34,7 @@ class Kind(Enum):
     HELLO = ord("H")
     JOB = ord("J")
     NEED = ord("N")
+    READY = ord("R")
     DATA = ord("D")
     END = ord("E")
     EVENT = ord("V")
@@ -42,7 +43,7 @@ class Kind(Enum):
     PING = ord("P")
 
 
-LIMITS: Final = {Kind.DATA: MAX_DATA_BYTES, Kind.END: 0, Kind.PING: 0}
+LIMITS: Final = {Kind.DATA: MAX_DATA_BYTES, Kind.END: 0, Kind.PING: 0, Kind.READY: 0}
 """The longest payload of a kind; for what is not here, that of a document."""
 
 

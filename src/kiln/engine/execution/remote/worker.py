@@ -159,6 +159,7 @@ class _Worker:
             reader = DataReader(self._channel)
             worker_store.receive_file(checksum, reader.read)
             reader.finish()
+        self._channel.send(Kind.READY)
         outcome, layer = self._run(request, here, pool)
         self._channel.send_document(Kind.OUTCOME, encode(outcome))
         if layer is not None:
