@@ -205,6 +205,14 @@ def files_source():
     return make
 
 
+def test_stages_that_change_nothing_have_equal_layers(make_engine, manifest, remote, store, local):
+    document = manifest(tree={"scripts": [PLAN[0], *map(str, range(4))], "source-epoch": 1})
+    engine = make_engine(remotes=[remote()])
+    built = engine.build(engine.load(document), ["tree"])
+    assert len({store.layer_digest(key) for key in built.objects["tree"].layers}) < 5
+    assert same(built, store, local[0].build(local[0].load(document), ["tree"]), local[1])
+
+
 def test_what_is_there_is_not_sent_again(make_engine, manifest, remote, sink, libdir, tmp_path):
     engine = make_engine(remotes=[remote()])
     engine.build(engine.load(manifest(tree=PLAN)), ["tree"])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -39,6 +40,15 @@ pytestmark = [
 
 def run(*argv):
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+def commands(namespace):
+    """Return the processes of a namespace with their command lines."""
+    found = []
+    for number in run("ip", "netns", "pids", namespace).split():
+        with suppress(OSError):  # it has just ended
+            found.append((int(number), Path(f"/proc/{number}/cmdline").read_bytes()))
+    return found
 
 
 @dataclass
@@ -69,17 +79,15 @@ class Hosts:
 
     def workers(self):
         """Return the processes of the far host that work on its store."""
-        return [
-            int(number)
-            for number in run("ip", "netns", "pids", self.far).split()
-            if os.fsencode(self.store) in Path(f"/proc/{number}/cmdline").read_bytes()
-        ]
+        return [number for number, command in commands(self.far) if os.fsencode(self.store) in command]
 
     def cut(self):
         run("ip", "-n", self.far, "link", "set", "cable", "down")
 
     def repair(self):
         run("ip", "-n", self.far, "link", "set", "cable", "up")
+        probe = ["ip", "netns", "exec", self.near, "bash", "-c", f": <>/dev/tcp/{self.address}/{PORT}"]
+        await_(lambda: subprocess.run(probe, check=False, stderr=subprocess.DEVNULL).returncode == 0)
 
 
 @pytest.fixture
@@ -107,10 +115,8 @@ def hosts(tmp_path):
 
 
 def with_signal(number):
-    try:
+    with suppress(ProcessLookupError):
         os.kill(number, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def start_server(namespace, directory):
@@ -232,10 +238,9 @@ def test_a_session_that_is_killed_is_a_retriable_error(hosts, make_engine, manif
 
     def kill():
         await_(lambda: any(isinstance(event, Output) and "begun" in event.text for event in sink.events))
-        for number in run("ip", "netns", "pids", hosts.far).split():
-            command = Path(f"/proc/{number}/cmdline").read_bytes()
+        for number, command in commands(hosts.far):
             if command.startswith(b"sshd: root"):
-                with_signal(int(number))
+                with_signal(number)
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -25,6 +25,7 @@ from kiln.engine.execution.remote.documents import (
     PROTOCOL,
     ClientHello,
     JobRequest,
+    Need,
     Outcome,
     Refusal,
     WorkerHello,
@@ -149,7 +150,7 @@ class _Worker:
         worker_store = here.worker_store
         need = worker_store.lacking(request)
         if worker_store.store.lookup(request.digest()) is not None:
-            need = type(need)((), ())  # nothing will run
+            need = Need((), ())  # nothing will run
         self._channel.send_document(Kind.NEED, encode(need))
         for digest in need.layers:
             reader = DataReader(self._channel)

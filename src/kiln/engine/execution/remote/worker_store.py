@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from kiln.engine.objects.model import EMPTY, RECORD_VERSION, ObjectRecord, Objec
 from kiln.engine.objects.store import ObjectStore
 from kiln.engine.objects.stream.entries import damaged
 from kiln.engine.objects.stream.reading import read_layer
+from kiln.engine.objects.stream.writing import write_layer
 from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux import files
 from kiln_wire.codec import DocumentError, decode, encode
@@ -56,17 +58,7 @@ class WorkerStore:
 
     def receive_layer(self, digest: str, read: Callable[[int], bytes]) -> None:
         """Take a layer from a stream; it is there when it is complete. Raises as `read_layer` does."""
-        place = self.store.directory("received-")
-        try:
-            made = place / "object"
-            made.mkdir()
-            read_layer(read, made / "layer", digest)
-            record = ObjectRecord(RECORD_VERSION, digest, None, (digest,), "", "")
-            (made / "object.json").write_text(json.dumps(encode(record)), encoding="utf-8")
-            (made / LAYER_DIGEST).write_text(f"{digest}\n", encoding="ascii")
-            self.store.adopt(digest, made)
-        finally:
-            self.store.throw_away(place)
+        self._take(digest, digest, read)
 
     def receive_file(self, checksum: str, read: Callable[[int], bytes]) -> None:
         """Take a source file from a stream. Raises OSError, KilnError(STORE, "damaged-stream" or "no-space")."""
@@ -83,7 +75,8 @@ class WorkerStore:
         """Return the tree of these layers, from the bottom to the top. Raises KilnError(STORE, "object-lost")."""
         if not layers:
             return EMPTY
-        return ObjectRef(hashlib.sha256(",".join(layers).encode("ascii")).hexdigest(), tuple(map(self._have, layers)))
+        keys = tuple(self._occurrence(digest, layers[:number].count(digest)) for number, digest in enumerate(layers))
+        return ObjectRef(hashlib.sha256(",".join(layers).encode("ascii")).hexdigest(), keys)
 
     def directory(self, digest: str) -> Path:
         """Return the directory of a layer. Raises KilnError(STORE, "object-lost")."""
@@ -107,6 +100,32 @@ class WorkerStore:
         assert outcome.layer is not None  # noqa: S101 - only a success is remembered
         files.write_atomic(self._layers / outcome.layer, job.encode("ascii"))
         files.write_atomic(self._results / job, json.dumps(encode(outcome)).encode("ascii"))
+
+    def _occurrence(self, digest: str, number: int) -> str:
+        """Return the key of a layer; stages that change the same have equal layers, and a directory stacks once."""
+        original = self._have(digest)
+        if number == 0:
+            return original
+        key = hashlib.sha256(f"{digest} again {number}".encode("ascii")).hexdigest()
+        if self.store.lookup(key) is None:
+            with tempfile.TemporaryFile(dir=self.store.root) as file:
+                write_layer(self.store.layer(original), file.write)
+                file.seek(0)
+                self._take(key, digest, file.read)
+        return key
+
+    def _take(self, key: str, digest: str, read: Callable[[int], bytes]) -> None:
+        place = self.store.directory("received-")
+        try:
+            made = place / "object"
+            made.mkdir()
+            read_layer(read, made / "layer", digest)
+            record = ObjectRecord(RECORD_VERSION, key, None, (key,), "", "")
+            (made / "object.json").write_text(json.dumps(encode(record)), encoding="utf-8")
+            (made / LAYER_DIGEST).write_text(f"{digest}\n", encoding="ascii")
+            self.store.adopt(key, made)
+        finally:
+            self.store.throw_away(place)
 
     def _have(self, digest: str) -> str:
         key = self._key(digest)
