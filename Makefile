@@ -12,8 +12,8 @@ REQUEST ?= Build me a hardened server with SSH, Docker, and monitoring.
 HOST_PACKAGES := python3-venv apt gpgv bubblewrap e2fsprogs openssh-client openssl qemu-system-x86 qemu-utils ovmf seabios \
 	ipxe-qemu
 # What the tests look at results with; a build takes its tools from its own locked build root.
-TEST_PACKAGES := docker-registry dosfstools fdisk grub-pc-bin jq mtools openssl ostree procps softhsm2 squashfs-tools strace \
-	uidmap xz-utils zstd
+TEST_PACKAGES := docker-registry dosfstools fdisk grub-pc-bin iproute2 jq mtools openssh-server openssl ostree procps softhsm2 \
+	squashfs-tools strace uidmap xz-utils zstd
 
 .PHONY: help setup demo test test-full bench lint clean
 
@@ -30,7 +30,7 @@ define install_missing
 	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 	    echo "installing Debian packages:$$missing"; \
-	    export DEBIAN_FRONTEND=noninteractive; \
+	    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
 	    apt-get update -q; \
 	    apt-get install -q -y --no-install-recommends $$missing; \
 	fi
@@ -40,7 +40,10 @@ endef
 $(VENV)/.host: Makefile
 	$(call install_missing,$(HOST_PACKAGES))
 
+# Tests start servers of their own; the package's own must not run, neither now nor after the next boot.
 $(VENV)/.test-host: Makefile
+	@dpkg-query -W -f '$${Status}' openssh-server 2>/dev/null | grep -q 'ok installed' || \
+	    { mkdir -p /etc/systemd/system && ln -sn /dev/null /etc/systemd/system/ssh.service; } 2>/dev/null || true
 	$(call install_missing,$(TEST_PACKAGES))
 
 $(VENV)/.installed: $(VENV)/.host requirements/dev.txt pyproject.toml

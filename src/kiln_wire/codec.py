@@ -1,12 +1,14 @@
 """Frozen dataclasses to JSON documents and back, strictly.
 
 Field names become camelCase. `tuple[T, ...]` is an array, `tuple[tuple[str, X], ...]` is an object (sorted by
-key, so that a frozen value can hold a mapping), `Digest` is its text. Reading refuses unknown and missing keys
-and wrong types, and names the place as a path such as `$.trees[0].packages[3].size`.
+key, so that a frozen value can hold a mapping), `Mapping[str, T]` is an object in its own order, `Digest` is its text.
+Reading refuses unknown and missing keys and wrong types, and names the place as a path such as
+`$.trees[0].packages[3].size`.
 """
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import functools
 import types
@@ -98,6 +100,11 @@ def _decode(hint: Any, data: Any, path: str) -> Any:
             raise DocumentError(path, f"expected an array, got {_name(data)}")
         item = typing.get_args(hint)[0]
         return tuple(_decode(item, entry, f"{path}[{index}]") for index, entry in enumerate(data))
+    if origin is collections.abc.Mapping:
+        if not isinstance(data, dict):
+            raise DocumentError(path, f"expected an object, got {_name(data)}")
+        inner = typing.get_args(hint)[1]
+        return {key: _decode(inner, value, f"{path}.{key}") for key, value in data.items()}
     if hint is Digest:
         return _decode_digest(data, path)
     if dataclasses.is_dataclass(hint):

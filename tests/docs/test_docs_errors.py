@@ -49,6 +49,7 @@ PASSED_ON = {
     ("kiln.artifact.oci.model", "unusable"),  # repeats the reason of an OciError
     ("kiln.attestation.targets", "_readable"),  # likewise
     ("kiln.attestation.trust_author", "bad_root"),  # repeats the reason of a MetadataError
+    ("kiln.engine.execution.remote.runner", "_failure"),  # repeats the reason of the remote host
     ("kiln.engine.execution.sources", "SourceFailedError.__init__"),  # repeats the reason of what it wraps
 }
 # catalog/data.py gives these problems the domain `catalog` after it has made them.

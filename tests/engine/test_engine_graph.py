@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiln.engine.graph.needed import needed_jobs, reachable
-from kiln.engine.graph.scheduler import Scheduler, Task
+from kiln.engine.graph.scheduler import LOCAL, Scheduler, Task
 from kiln.engine.manifest.load import load
 
 NOOP = "org.osbuild.noop"
@@ -119,4 +119,109 @@ def test_every_schedule_keeps_order_and_tokens(data):
         del running[ended]
         done.add(ended)
         scheduler.finish(ended)
+    assert done == {task.name for task in tasks}
+
+
+def test_places_are_filled_beside_each_other_and_local_first():
+    tasks = [Task(name, places=(LOCAL, "far")) for name in "abcd"]
+    scheduler = Scheduler(tasks, {LOCAL: 1, "far": 2})
+    assert [(task.name, scheduler.place(task.name)) for task in scheduler.start()] == [
+        ("a", LOCAL),
+        ("b", "far"),
+        ("c", "far"),
+    ]
+    scheduler.finish("b")
+    assert [(task.name, scheduler.place(task.name)) for task in scheduler.start()] == [("d", "far")]
+
+
+def test_a_task_goes_where_what_it_needs_has_run():
+    tasks = [
+        Task("a", places=("far",)),
+        Task("b", frozenset({"a"}), places=(LOCAL, "far")),
+        Task("c", places=(LOCAL, "far")),
+    ]
+    scheduler = Scheduler(tasks, {LOCAL: 1, "far": 1})
+    assert len(scheduler.start()) == 2
+    scheduler.finish("a")
+    scheduler.finish("c")
+    scheduler.start()
+    assert scheduler.place("b") == "far"
+
+
+def test_a_full_place_holds_up_only_those_that_wait_for_it():
+    tasks = [Task("a", places=("far",)), Task("b", places=("far",)), Task("c")]
+    scheduler = Scheduler(tasks, {LOCAL: 1, "far": 1})
+    assert [task.name for task in scheduler.start()] == ["a", "c"]
+
+
+def test_what_a_lost_place_ran_starts_elsewhere():
+    tasks = [Task("a", places=("x", "y")), Task("b", frozenset({"a"}), places=("x",), last_resort=(LOCAL,))]
+    scheduler = Scheduler(tasks, {LOCAL: 1, "x": 1, "y": 1})
+    scheduler.start()
+    assert scheduler.move("a", lost=True)
+    assert [task.name for task in scheduler.start()] == ["a"]
+    assert scheduler.place("a") == "y"
+    scheduler.finish("a")
+    scheduler.start()
+    assert scheduler.place("b") == LOCAL
+
+
+def test_nothing_starts_once_a_task_has_no_place_left():
+    scheduler = Scheduler([Task("a", places=("x",)), Task("b")], {LOCAL: 1, "x": 1})
+    assert len(scheduler.start()) == 2
+    assert not scheduler.move("a", lost=False)
+    assert scheduler.start() == []
+    scheduler.finish("b")
+    assert scheduler.idle
+
+
+def test_a_place_that_cannot_run_one_task_runs_others():
+    scheduler = Scheduler([Task("a", places=("x", LOCAL)), Task("b", places=("x",))], {LOCAL: 1, "x": 1})
+    scheduler.start()
+    assert scheduler.move("a", lost=False)
+    assert {task.name: scheduler.place(task.name) for task in scheduler.start()} == {"a": LOCAL, "b": "x"}
+
+
+@pytest.mark.parametrize("places", [(), ("nowhere",)])
+def test_every_task_needs_a_place_that_is_known(places):
+    with pytest.raises(ValueError, match="place"):
+        Scheduler([Task("a", places=places)], 1)
+
+
+@given(st.data())
+def test_every_task_ends_somewhere_whatever_is_lost(data):
+    names = ("x", "y")
+    count = data.draw(st.integers(1, 8))
+    choices = st.lists(st.sampled_from((LOCAL, *names)), min_size=1, max_size=3, unique=True).map(tuple)
+    tasks = [
+        Task(
+            str(number),
+            frozenset(map(str, data.draw(st.sets(st.integers(0, number - 1), max_size=2)) if number else ())),
+            data.draw(st.integers(1, 3)),
+            data.draw(choices),
+            (LOCAL,),
+        )
+        for number in range(count)
+    ]
+    capacity = {place: data.draw(st.integers(1, 3)) for place in (LOCAL, *names)}
+    scheduler = Scheduler(tasks, capacity)
+    running, done, lost = [], set(), set()
+    while not scheduler.idle:
+        for task in scheduler.start():
+            assert task.needs <= done
+            assert scheduler.place(task.name) not in lost
+            running.append(task)
+        used = dict.fromkeys(capacity, 0)
+        for task in running:
+            used[scheduler.place(task.name)] += min(task.tokens, capacity[scheduler.place(task.name)])
+        assert all(used[place] <= capacity[place] for place in capacity)
+        task = running.pop(data.draw(st.integers(0, len(running) - 1)))
+        place = scheduler.place(task.name)
+        if place != LOCAL and data.draw(st.booleans()):
+            whole = data.draw(st.booleans())
+            assert scheduler.move(task.name, lost=whole)
+            lost |= {place} if whole else set()
+        else:
+            scheduler.finish(task.name)
+            done.add(task.name)
     assert done == {task.name for task in tasks}

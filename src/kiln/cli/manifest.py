@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ def build_and_tell(
     output: Path | None,
     update_lock: bool,
     fix: bool,
+    remote: Sequence[str],
     as_json: bool,
     progress: Any,
     verbose: bool,
@@ -30,7 +32,7 @@ def build_and_tell(
 
     sink = Warnings(make_sink(progress, verbose=verbose))
     order = ManifestOrder(Path(file), data, output, fix, update_lock)
-    built = build_manifest(order, settings(), sink, environment=os.environ)
+    built = build_manifest(order, settings(remote), sink, environment=os.environ)
     if as_json:
         print_json(manifest_document(built))
     else:

@@ -5,6 +5,7 @@ state = "/var/lib/kiln"          # store, keys, records
 base = "debian-12"               # where a request names none
 hardening = "standard"           # likewise
 keyrings = ["/etc/kiln/keyrings"]
+remotes = ["ssh://builder@host?slots=2"]
 vex = ["/etc/kiln/vex"]          # OpenVEX or CycloneDX documents, or folders of them
 key_passphrase = "env:KILN_KEYS"        # secret that opens the key files; default: they are not encrypted
 timestamp_authority = "<URL>"           # RFC 3161; default: no time stamps
@@ -35,7 +36,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import platformdirs
 
@@ -44,6 +45,9 @@ from kiln.engine import arguments as limit_arguments
 from kiln.errors import Domain, ExitStatus, KilnError, Place
 from kiln.linux.cgroups import Limits
 from kiln.vulnerabilities.model import AdvisorySource
+
+if TYPE_CHECKING:
+    from kiln.engine.execution.remote.address import Remote
 
 FILE_NAME: Final = "kiln.toml"
 SYSTEM_STATE: Final = Path("/var/lib/kiln")
@@ -59,6 +63,7 @@ class Settings:
     base: str = DEFAULT_BASE
     hardening: HardeningLevel = DEFAULT_HARDENING
     keyrings: tuple[Path, ...] = ()
+    remotes: tuple[Remote, ...] = ()
     mirrors: tuple[tuple[str, tuple[str, ...]], ...] = ()
     advisories: tuple[AdvisorySource, ...] = ()
     vex: tuple[Path, ...] = ()
@@ -136,6 +141,7 @@ def _apply(settings: Settings, path: Path) -> Settings:
         "base": lambda value: {"base": _text(path, "base", value)},
         "hardening": lambda value: {"hardening": _level(path, value)},
         "keyrings": lambda value: {"keyrings": tuple(path.parent / item for item in _texts(path, "keyrings", value))},
+        "remotes": lambda value: {"remotes": _remotes(path, value)},
         "mirrors": lambda value: {"mirrors": _mirrors(path, value)},
         "advisories": lambda value: {"advisories": _advisories(path, value)},
         "limits": lambda value: {"limits": _limits(path, value)},
@@ -169,6 +175,15 @@ def _level(path: Path, value: Any) -> HardeningLevel:
         if value == level:
             return level  # type: ignore[no-any-return]
     raise _bad(path, "hardening", f"{value!r} is not one of {', '.join(get_args(HardeningLevel))}")
+
+
+def _remotes(path: Path, value: Any) -> tuple[Remote, ...]:
+    from kiln.engine.execution.remote.address import parse_remote  # noqa: PLC0415 - few have remote hosts
+
+    try:
+        return tuple(parse_remote(text) for text in _texts(path, "remotes", value))
+    except KilnError as error:
+        raise _bad(path, "remotes", error.message) if error.reason == "bad-remote" else error from None
 
 
 def _mirrors(path: Path, value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:

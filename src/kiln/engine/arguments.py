@@ -38,7 +38,11 @@ class CacheSize:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the arguments; exits with status 2 for those that are wrong, as argparse does."""
-    return _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.manifest is None and not arguments.worker:
+        parser.error("the following arguments are required: MANIFEST")
+    return arguments
 
 
 def parse_size(text: str) -> CacheSize:
@@ -80,8 +84,8 @@ def _directory(text: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kiln-osbuild", description="Build operating system artifacts")
     add = parser.add_argument
-    add("manifest", metavar="MANIFEST", help="a manifest in JSON, or - for standard input")
-    add("--cache", "--store", dest="store", type=_directory, default=Path(".osbuild").absolute(), metavar="DIR",
+    add("manifest", metavar="MANIFEST", nargs="?", help="a manifest in JSON, or - for standard input")
+    add("--cache", "--store", dest="store", type=_directory, metavar="DIR",
         help="where sources and trees are kept")  # fmt: skip
     add("-l", "--libdir", type=_directory, metavar="DIR", help="the programs of stages")
     add("--cache-max-size", type=parse_size, metavar="SIZE",
@@ -106,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--io-max", type=parse_limit, metavar="SIZE", help="bytes a second that each stage may read, and write")
     add("--break", dest="break_at", nargs="?", const="*", metavar="STAGE",
         help="open a shell before a stage, by type or id (default: before each)")  # fmt: skip
+    add("--remote", action="append", default=[], metavar="[PATTERN=]ssh://HOST",
+        help="run stages on another host, too, or those that match the pattern only there")  # fmt: skip
+    add("--worker", action="store_true", help="run stages for a client on standard input and output")
     add("--rundir", type=_directory, metavar="DIR", help="accepted; nothing is kept outside the cache")
     add("-q", "--quiet", action="store_true", help="print nothing but errors")
     add("--version", action="version", version=f"osbuild {VERSION}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kiln.engine import arguments as command_line
-from kiln.engine import result
+from kiln.engine import remoting, result
 from kiln.engine.execution.engine import Engine, find_export
 from kiln.engine.execution.libdir import default_libdir
 from kiln.engine.execution.model import BuildResult
@@ -33,8 +33,10 @@ from kiln.events.model import Sink
 from kiln.linux.cgroups import Limits
 
 if TYPE_CHECKING:
+    from kiln.engine.execution.remote.address import Remote
     from kiln.engine.monitors.choose import Monitor
 
+DEFAULT_STORE: Final = Path(".osbuild")
 ORIGIN: Final = "osbuild.main_cli"
 """Where monitors say that messages of the command line come from."""
 SAID: Final = {
@@ -51,6 +53,8 @@ def execute(argv: Sequence[str], standard_input: bytes | None) -> int:
     *standard_input* is what was already read of it.
     """
     arguments = command_line.parse(argv)
+    if arguments.worker:
+        return remoting.serve(arguments.store, limits=_limits(arguments), maximum=arguments.cache_max_size)
     command = _Command(arguments, argv, standard_input)
     try:
         return command.run()
@@ -79,6 +83,7 @@ class _Command:
         self._arguments = arguments
         self._argv = argv
         self._standard_input = standard_input
+        self._remotes: Sequence[Remote] = ()
         self.plan: Plan | None = None
 
     def run(self) -> int:
@@ -95,10 +100,11 @@ class _Command:
             else:
                 _write(describe_1(plan) if plan.format == "1" else describe(plan))
             return ExitStatus.OK
+        self._remotes = remoting.remotes(arguments.remote)
         if os.geteuid() != 0:
             become_root()
         monitor = self._monitor()
-        with ObjectStore(arguments.store) as store:
+        with ObjectStore(arguments.store or DEFAULT_STORE.absolute()) as store:
             if arguments.cache_max_size is not None:
                 store.set_maximum(arguments.cache_max_size.bytes)
             engine = Engine(
@@ -109,7 +115,8 @@ class _Command:
                 stage_timeout_seconds=arguments.stage_timeout,
                 observer=monitor,
                 break_at=arguments.break_at,
-                limits=Limits(arguments.memory_max, arguments.pids_max, arguments.cpu_max, arguments.io_max),
+                limits=_limits(arguments),
+                remotes=self._remotes,
             )
             plan = self.plan = engine.load(document)
             self._check(plan)
@@ -209,6 +216,7 @@ class _Command:
                 "No checkpoints matched provided patterns!",
                 detail=f"no pipeline and no stage matches {patterns}",
             )
+        remoting.check_patterns(self._remotes, plan)
         if arguments.in_vm:
             raise KilnError(Domain.ENGINE, "not-supported", "pipelines in virtual machines (--in-vm) are not supported")
         if arguments.export and arguments.output_directory is None and not (arguments.inspect or arguments.convert):
@@ -221,6 +229,10 @@ class _Command:
         name = arguments.monitor or ("NullMonitor" if arguments.json or arguments.quiet else "LogMonitor")
         sys.stdout.flush()
         return choose(name, arguments.monitor_fd)
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    return Limits(arguments.memory_max, arguments.pids_max, arguments.cpu_max, arguments.io_max)
 
 
 def _decoded(manifest: bytes) -> Any:

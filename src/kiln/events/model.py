@@ -40,7 +40,7 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True)
 class StageFinished:
-    """A stage has ended; *cached* means that its stored result was used."""
+    """A stage has ended; *cached* means that its stored result was used. *host* is the remote host that ran it."""
 
     pipeline: str
     stage: str
@@ -48,6 +48,7 @@ class StageFinished:
     seconds: float
     cached: bool
     success: bool
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ def build(
         bool, typer.Option("--fix", help="Make the proposed changes to a manifest with mistakes, and build it.")
     ] = False,
     firmware: Annotated[str, typer.Option(help="Firmware to test with: bios or uefi.")] = "bios",
+    remote: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[PATTERN=]ssh://HOST", help="Run stages on another host, too (docs/remote.md)."),
+    ] = None,
     as_json: AsJson = False,
     progress: ProgressOption = "auto",
     verbose: Verbose = False,
@@ -34,7 +38,9 @@ def build(
     """Build, boot, test and sign an image from a sentence or a recipe; or build what a manifest describes."""
     from kiln.cli.failure import guarded
 
-    raise typer.Exit(guarded(as_json, _build, request, output, update_lock, fix, firmware, as_json, progress, verbose))
+    raise typer.Exit(
+        guarded(as_json, _build, request, output, update_lock, fix, firmware, remote or [], as_json, progress, verbose)
+    )
 
 
 def _build(
@@ -43,6 +49,7 @@ def _build(
     update_lock: bool,
     fix: bool,
     firmware: str,
+    remote: list[str],
     as_json: bool,
     progress: Any,
     verbose: bool,
@@ -62,13 +69,13 @@ def _build(
     if manifest is not None:
         from kiln.cli.manifest import build_and_tell
 
-        return build_and_tell(request, manifest, directory, update_lock, fix, as_json, progress, verbose)
+        return build_and_tell(request, manifest, directory, update_lock, fix, remote, as_json, progress, verbose)
     asked = read_request(request)
     if not as_json:
         asked = settle_questions(asked, settings(), load_catalog())
     order = Order(asked, directory, update_lock, firmware_named(firmware), outputs)
     sink = Warnings(make_sink(progress, verbose=verbose))
-    built = build_image(order, settings(), sink, environment=os.environ)
+    built = build_image(order, settings(remote), sink, environment=os.environ)
     if as_json:
         print_json(summary_document(built))
     else:
@@ -97,7 +104,7 @@ def summary_document(built: Built) -> dict[str, Any]:
             "checks": len(built.report.checks),
             "bootSeconds": round(built.report.boot_seconds, 3),
         },
-        "stages": {"run": built.stages.ran, "fromStore": built.stages.cached},
+        "stages": {"run": built.stages.ran, "fromStore": built.stages.cached, "remote": built.stages.remote},
         "steps": [
             {"step": step.step, "seconds": round(step.seconds, 3), "cached": step.cached, "summary": step.summary}
             for step in built.steps

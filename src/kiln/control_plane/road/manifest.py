@@ -189,7 +189,8 @@ class _Run:
     def _build(self, steps: Steps, plan: Json, modules: Modules) -> tuple[tuple[Exported, ...], StageTally]:
         with steps.run("build", BUILD_TITLE) as running, ObjectStore(self.settings.store) as store:
             sources = CountedSources(self._open_fetcher, steps, running)
-            engine = Engine(store, modules.libdir, sources, self.sink, limits=self.settings.limits)
+            chosen = self.settings
+            engine = Engine(store, modules.libdir, sources, self.sink, limits=chosen.limits, remotes=chosen.remotes)
             loaded = engine.load(plan)
             wanted = [item["name"] for item in (plan.get("metadata") or {}).get("exports", [])]
             names = wanted or [loaded.pipelines[-1].name]
@@ -246,4 +247,4 @@ def _summary(plan: Json) -> str:
 
 def _told(artifacts: list[Exported], tally: StageTally, running: Running) -> str:
     names = ", ".join(item.name for item in artifacts)
-    return names if running.cached else f"{names}; {tally.ran} stages run, {tally.cached} from the store"
+    return names if running.cached else f"{names}; {tally}"

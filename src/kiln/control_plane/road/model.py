@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,16 +67,22 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True)
 class StageTally:
-    """How many stages the engine ran and how many it took from its store."""
+    """How many stages the engine ran and how many it took from its store; and of both, how many remote hosts made."""
 
     ran: int
     cached: int
+    remote: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.ran} stages run, {self.cached} from the store"
+        return f"{text}, {self.remote} of them made on remote hosts" if self.remote else text
 
     @classmethod
     def of(cls, stages: Iterable[StageRun]) -> StageTally:
         """Count the stages of a build."""
-        counted = Counter(stage.cached for stage in stages)
-        return cls(ran=counted[False], cached=counted[True])
+        known = tuple(stages)
+        cached = sum(stage.cached for stage in known)
+        return cls(ran=len(known) - cached, cached=cached, remote=sum(bool(stage.host) for stage in known))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from kiln_wire import layout
 from kiln_wire.digest import Digest
 
 if TYPE_CHECKING:
+    from kiln.engine.execution.remote.address import Remote
     from kiln.fetch.client import Fetcher
 
 BUILD_TITLE = "building the image"
@@ -75,6 +76,7 @@ def produce(
     open_fetcher: Callable[[], AbstractContextManager[Fetcher]],
     steps: Steps,
     running: Running,
+    remotes: Sequence[Remote] = (),
 ) -> Produced:
     """Build *plan* and put its artifacts, inventories and build log into *directory*; *outputs* are further forms.
 
@@ -82,7 +84,8 @@ def produce(
     """
     sink = steps.sink
     with ObjectStore(store_root) as store:
-        engine = Engine(store, libdir, CountedSources(open_fetcher, steps, running), sink, limits=limits)
+        fetcher = CountedSources(open_fetcher, steps, running)
+        engine = Engine(store, libdir, fetcher, sink, limits=limits, remotes=remotes)
         exports = [*EXPORTS, *map(pipeline_name, outputs)]
         result = engine.build(engine.load(plan), [*exports, TREE_PIPELINE])
         (directory / layout.EVIDENCE).mkdir(parents=True, exist_ok=True)
@@ -113,6 +116,7 @@ def build_log(result: BuildResult) -> bytes:
     lines = []
     for stage in result.stages:
         how = "from the store" if stage.cached else f"{stage.seconds:.2f} s"
+        how += f"  made on {stage.host}" if stage.host else ""
         lines.append(f"== {stage.pipeline}: {stage.type}  {stage.id}  {how}\n")
         if stage.output:
             lines.append(stage.output.rstrip("\n") + "\n")

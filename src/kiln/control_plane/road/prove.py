@@ -23,6 +23,8 @@ from kiln_wire import layout
 
 BUILDER_ID: Final = "urn:kiln:builder:local:v1"
 """One id for each way of building: this one is a single process on one machine, its key beside the store."""
+REMOTE_BUILDER_ID: Final = "urn:kiln:builder:local-with-remote-hosts:v1"
+"""The same with layers that other hosts made, whose word was taken for them; the build log says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,15 @@ def prove(
     report: TestReport,
     settings: Settings,
     environment: Mapping[str, str],
+    remote: bool,
     invocation_id: str,
     started: datetime,
     clock: Callable[[], datetime],
 ) -> Proof:
-    """Sign all statements about the image and append its record. Raises KilnError(ATTESTATION, RECORD)."""
+    """Sign all statements about the image and append its record. Raises KilnError(ATTESTATION, RECORD).
+
+    *remote* means that other hosts made some of it.
+    """
     signs = signing(settings, environment, int(clock().timestamp()))
     inputs = AttestInputs(
         directory=directory,
@@ -59,7 +65,7 @@ def prove(
         lock=lock,
         artifacts=tuple(artifacts),
         report=report,
-        builder=Builder(BUILDER_ID, kiln.__version__),
+        builder=Builder(REMOTE_BUILDER_ID if remote else BUILDER_ID, kiln.__version__),
         invocation_id=invocation_id,
         started=started,
         finished=clock(),

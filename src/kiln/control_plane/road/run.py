@@ -199,7 +199,8 @@ class _Making:
         artifacts, notes = self._build()
         report = self._test(artifacts)
         self._scan(artifacts)
-        proof = self._attest(artifacts, report)
+        stages = StageTally(**notes["stages"])
+        proof = self._attest(artifacts, report, stages)
         return Built(
             name=self.road.name,
             directory=self.directory,
@@ -212,7 +213,7 @@ class _Making:
             record_id=proof["recordId"],
             report=report,
             steps=tuple(self.steps.reports),
-            stages=StageTally(**notes["stages"]),
+            stages=stages,
         )
 
     def _build(self) -> tuple[tuple[Artifact, ...], dict[str, Any]]:
@@ -237,6 +238,7 @@ class _Making:
                     open_fetcher=self._open_fetcher,
                     steps=self.steps,
                     running=running,
+                    remotes=self.road.settings.remotes,
                 )
                 notes = {
                     "artifacts": [encode(artifact) for artifact in produced.artifacts],
@@ -247,13 +249,13 @@ class _Making:
                 files += [layout.SQUASHFS_HASHES, layout.DPKG_MANIFEST, *BUILD_EVIDENCE]
                 self.ledger.finish("build", inputs, files, notes)
             artifacts = tuple(decode(Artifact, item) for item in notes["artifacts"])
-            stages = notes["stages"]
+            stages = StageTally(**notes["stages"])
             sizes = ", ".join(
                 f"{item.name.rpartition('.')[2]} {item.size_bytes / 1000**2:.0f} MB" for item in artifacts
             )
             running.summary = sizes
             if not running.cached:
-                running.summary += f"; {stages['ran']} stages run, {stages['cached']} from the store"
+                running.summary += f"; {stages}"
         return artifacts, notes
 
     def _open_fetcher(self) -> AbstractContextManager[Fetcher]:
@@ -327,7 +329,7 @@ class _Making:
         with self.steps.run("scan", "looking for known vulnerabilities") as running:
             examine(self.directory, disk, self.lock, settings, self.ledger, running, self.road.sink, self.road.clock)
 
-    def _attest(self, artifacts: tuple[Artifact, ...], report: TestReport) -> dict[str, Any]:
+    def _attest(self, artifacts: tuple[Artifact, ...], report: TestReport, stages: StageTally) -> dict[str, Any]:
         names = [layout.REQUEST, layout.RECIPE, layout.RESOLUTION, layout.LOCK, layout.PLAN]
         names += [f"{layout.EVIDENCE}/{path.name}" for path in sorted((self.directory / layout.EVIDENCE).iterdir())]
         documents = [f"{name} {Digest.of_file(self.directory / name)}" for name in names]
@@ -347,6 +349,7 @@ class _Making:
                     report=report,
                     settings=self.road.settings,
                     environment=self.road.environment,
+                    remote=stages.remote > 0,
                     invocation_id=self.road.invocation_id,
                     started=self.road.started,
                     clock=self.road.clock,

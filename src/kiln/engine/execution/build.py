@@ -12,17 +12,18 @@ from typing import Final
 
 from kiln.engine.execution.inputs import NATIVE_INPUTS
 from kiln.engine.execution.model import StageFailedError, StageRun
+from kiln.engine.execution.places import Elsewhere, Nowhere, PlaceError
 from kiln.engine.execution.runners import runner_program
 from kiln.engine.execution.stage import run_stage
 from kiln.engine.execution.trees import Trees
 from kiln.engine.execution.work import CancelledError, StageContext, StageRunner, StageWork
 from kiln.engine.graph.needed import Job
-from kiln.engine.graph.scheduler import Scheduler, Task
+from kiln.engine.graph.scheduler import LOCAL, Scheduler, Task
 from kiln.engine.manifest.model import Pipeline, Plan
 from kiln.engine.manifest.modules import Kind, Module, Modules
 from kiln.engine.objects.model import ObjectRef
 from kiln.errors import Domain, ExitStatus, KilnError
-from kiln.events.model import Progress, StageFinished, StageStarted
+from kiln.events.model import Notice, Progress, StageFinished, StageStarted
 from kiln.linux import mounts
 
 STEP: Final = "build"
@@ -38,7 +39,10 @@ class _Program:
 
 @dataclass(slots=True)
 class Build:
-    """Runs *jobs* with *capacity* tokens, each on *runner*. *runs* has what was run, by pipeline and index."""
+    """Runs *jobs*: with *capacity* tokens on *runner*, which is this machine, and *elsewhere*.
+
+    *runs* has what was run, by pipeline and index.
+    """
 
     plan: Plan
     modules: Modules
@@ -47,32 +51,38 @@ class Build:
     capacity: int
     context: StageContext
     runner: StageRunner
+    elsewhere: Elsewhere = field(default_factory=Nowhere)
     runs: dict[tuple[str, int], StageRun] = field(default_factory=dict)
 
     def run(self) -> None:
         """Run every job. Raises the first error; what runs beside it is ended, what was finished stays stored."""
         works = {job.name: self._check(job) for job in self.jobs}
-        scheduler = Scheduler([Task(job.name, job.needs) for job in self.jobs], self.capacity)
+        places = {LOCAL: self.capacity} | {name: place.slots for name, place in self.elsewhere.places.items()}
+        scheduler = Scheduler([self._task(job) for job in self.jobs], places)
         by_name = {job.name: job for job in self.jobs}
         failure: BaseException | None = None
         # Each worker has a mount namespace of its own: its mounts are nobody else's and cannot be left behind.
-        with ThreadPoolExecutor(self.capacity, "stage", mounts.private_namespace) as pool:
+        with ThreadPoolExecutor(sum(places.values()), "stage", mounts.private_namespace) as pool:
             running: dict[Future[StageRun], Job] = {}
             try:
                 while not scheduler.idle:
                     for task in scheduler.start():
                         job = by_name[task.name]
-                        running[pool.submit(self._stage, job, works[task.name])] = job
+                        runner = self._runner(scheduler.place(task.name))
+                        running[pool.submit(self._stage, job, works[task.name], runner)] = job
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         job = running.pop(future)
                         error = future.exception()
                         if error is None:
                             scheduler.finish(job.name)
                             self._finished(job, future.result())
+                        elif isinstance(error, PlaceError) and scheduler.move(job.name, lost=error.lost):
+                            self.context.sink.emit(Notice("warning", f"{error}; what was to run there runs elsewhere"))
                         else:
-                            scheduler.fail(job.name)
+                            if not isinstance(error, PlaceError):
+                                scheduler.fail(job.name)
                             self.context.cancel.set()
-                            failure = _worse(failure, _explained(error))
+                            failure = _worse(failure, explained(error))
             except BaseException:
                 self.context.cancel.set()
                 raise
@@ -80,6 +90,13 @@ class Build:
             failure.finished = tuple(self.runs.values())
         if failure is not None:
             raise failure
+
+    def _task(self, job: Job) -> Task:
+        choice = self.elsewhere.choose(job)
+        return Task(job.name, job.needs, places=choice.places, last_resort=choice.last_resort)
+
+    def _runner(self, place: str) -> StageRunner:
+        return self.runner if place == LOCAL else self.elsewhere.places[place].runner
 
     def _check(self, job: Job) -> _Program:
         """Find the programs of a job before anything runs. Raises KilnError."""
@@ -109,7 +126,7 @@ class Build:
         self.runs[job.pipeline.name, job.index] = run
         self.context.sink.emit(Progress(STEP, len(self.runs), len(self.jobs), "stages", job.stage.type))
 
-    def _stage(self, job: Job, program: _Program) -> StageRun:
+    def _stage(self, job: Job, program: _Program, runner: StageRunner) -> StageRun:
         stage, name, store, sink = job.stage, job.pipeline.name, self.context.store, self.context.sink
         key = self.trees.keys.key(job.pipeline, job.index)
         started = time.monotonic()
@@ -122,20 +139,26 @@ class Build:
                 raise
             if existing is not None:
                 # Another process, or an equal pipeline of this plan, has made it since the jobs were listed.
-                sink.emit(StageFinished(name, stage.type, stage.id, 0.0, cached=True, success=True))
-                return StageRun(name, stage.type, stage.id, 0.0, True, metadata=store.metadata(key) or None)
+                host = store.host(key)
+                sink.emit(StageFinished(name, stage.type, stage.id, 0.0, True, True, host))
+                return StageRun(name, stage.type, stage.id, 0.0, True, metadata=store.metadata(key) or None, host=host)
             sink.emit(StageStarted(name, stage.type, stage.id, job.index + 1, len(job.pipeline.stages)))
-            success = False
+            ended, success, host = True, False, ""
             try:
-                _, run = run_stage(self._work(job, key, program), self.context, self.runner)
-                success = True
+                _, run = run_stage(self._work(job, key, program), self.context, runner)
+                success, host = True, run.host
                 self.context.observer.stage_finished(run, None, success=True)
             except StageFailedError as error:
+                host = error.run.host
                 self.context.observer.stage_finished(error.run, error.exception(), success=False)
+                raise
+            except PlaceError:
+                ended = False  # it may start again elsewhere
                 raise
             finally:
                 seconds = time.monotonic() - started
-                sink.emit(StageFinished(name, stage.type, stage.id, seconds, cached=False, success=success))
+                if ended:
+                    sink.emit(StageFinished(name, stage.type, stage.id, seconds, False, success, host))
         return run
 
     def _work(self, job: Job, key: str, program: _Program) -> StageWork:
@@ -158,7 +181,8 @@ class Build:
         )
 
 
-def _explained(error: BaseException) -> BaseException:
+def explained(error: BaseException) -> BaseException:
+    """Return an error in the words of whoever can repair it: a pool only says that it is broken."""
     if not isinstance(error, BrokenExecutor):
         return error
     return KilnError(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kiln.engine.execution.inputs import check_input
 from kiln.engine.execution.keys import Keys
@@ -29,6 +29,10 @@ from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.events.model import Sink
 from kiln.linux.cgroups import Limits
 
+if TYPE_CHECKING:
+    from kiln.engine.execution.places import Elsewhere
+    from kiln.engine.execution.remote.address import Remote
+
 
 class Engine:
     """Builds plans with the programs of *libdir* into *store*; several builds one after another are fine.
@@ -36,7 +40,8 @@ class Engine:
     *jobs* is how many stages run at the same time (by default the number of processors). *stage_timeout_seconds* is
     wall time for each stage. *keep_failed* is a directory that gets a copy of the tree of a stage that failed.
     *observer* is told more than events say. Before the stages that *break_at* names (type, id or `*`), a shell is
-    opened in their sandbox. *limits* hold for each stage; without them it may use all that the host has.
+    opened in their sandbox. *limits* hold for each stage; without them it may use all that the host has. *remotes* are
+    hosts that run stages, too; their results are taken as they are, and their limits are their own.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Engine:
         observer: Observer | None = None,
         break_at: str | None = None,
         limits: Limits | None = None,
+        remotes: Sequence[Remote] = (),
     ) -> None:
         self._store = store
         self._sources = sources
@@ -62,6 +68,7 @@ class Engine:
         self._observer = observer or NullObserver()
         self._break_at = break_at
         self._limits = limits or Limits()
+        self._remotes = remotes
         self._modules = Modules(libdir.resolve())
 
     def load(self, manifest_document: Mapping[str, Any]) -> Plan:
@@ -134,7 +141,7 @@ class Engine:
         from kiln.engine.execution.local import LocalRunner  # noqa: PLC0415
         from kiln.engine.execution.work import StageContext  # noqa: PLC0415
 
-        with Cancel() as cancel:
+        with Cancel() as cancel, self._elsewhere() as elsewhere:
             context = StageContext(
                 self._store,
                 self._modules,
@@ -151,9 +158,25 @@ class Engine:
             # A shell has the terminal for itself.
             capacity = self._jobs if self._break_at is None else 1
             with closing(ForkLauncher()) as launcher:
-                build = Build(plan, self._modules, trees, jobs, capacity, context, LocalRunner(launcher))
+                here = LocalRunner(launcher)
+                build = Build(plan, self._modules, trees, jobs, capacity, context, here, elsewhere)
                 build.run()
             return build.runs
+
+    @contextmanager
+    def _elsewhere(self) -> Iterator[Elsewhere]:
+        """Yield where stages can run besides this machine; a shell is only opened here."""
+        from kiln.engine.execution.places import Nowhere  # noqa: PLC0415 - as above
+
+        if not self._remotes or self._break_at is not None:
+            yield Nowhere()
+            return
+        from kiln.engine.execution.remote.hosts import RemoteHosts  # noqa: PLC0415 - as above
+        from kiln.engine.execution.remote.outbox import Outbox  # noqa: PLC0415 - as above
+
+        libdir = self._modules.libdir
+        with RemoteHosts(self._remotes, Outbox(self._store, libdir, runtime_directory(libdir))) as hosts:
+            yield hosts
 
     def _stages(
         self, plan: Plan, trees: Trees, targets: Iterable[Pipeline], runs: Mapping[tuple[str, int], StageRun]
@@ -165,7 +188,8 @@ class Engine:
                     key = trees.keys.key(pipeline, index)
                     self._store.touch(key)
                     metadata = self._store.metadata(key)
-                    run = StageRun(pipeline.name, stage.type, stage.id, 0.0, True, metadata=metadata or None)
+                    host = self._store.host(key)
+                    run = StageRun(pipeline.name, stage.type, stage.id, 0.0, True, metadata=metadata or None, host=host)
                 yield run
 
 

@@ -13,7 +13,10 @@ from kiln.errors import Domain, KilnError
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
-    """A stage of a build. *output* is what it printed (the end of it, where it was much); empty if *cached*."""
+    """A stage of a build. *output* is what it printed (the end of it, where it was much); empty if *cached*.
+
+    *host* is the remote host that ran it, whose result was taken as it is; empty for this machine.
+    """
 
     pipeline: str
     type: str
@@ -22,6 +25,7 @@ class StageRun:
     cached: bool
     output: str = ""
     metadata: Mapping[str, Any] | None = None
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

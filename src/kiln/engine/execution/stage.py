@@ -27,6 +27,7 @@ def run_stage(work: StageWork, context: StageContext, runner: StageRunner) -> tu
             stage_id=stage.id,
             metadata=run.metadata,
             source_epoch=work.pipeline.source_epoch,
+            host=run.host,
         )
     except StageFailedError:
         if context.keep_failed is not None:

@@ -1,48 +1,69 @@
-"""Which jobs may start now: a pure state machine over a graph of jobs that share a number of tokens."""
+"""Which jobs may start now, and where: a pure state machine over a graph of jobs and the tokens of places."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+LOCAL: Final = "local"
+"""The place that tasks run at if nothing else is said: this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A unit of work: it waits for *needs* and holds *tokens* while it runs."""
+    """A unit of work: it waits for *needs* and holds *tokens* of one place while it runs.
+
+    *places* are where it may run, the best first; *last_resort* is for when all of these were withdrawn.
+    """
 
     name: str
     needs: frozenset[str] = frozenset()
     tokens: int = 1
+    places: tuple[str, ...] = (LOCAL,)
+    last_resort: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Scheduler:
     """Give tasks with `start` and take their ends with `finish`; earlier tasks of the sequence go first.
 
-    A task that wants more tokens than there are gets all of them. Every name in `needs` must be a task's, and the
-    graph must have no cycle (ValueError).
+    *capacity* is the number of tokens of each place (a number alone: of this machine). A task that wants more tokens
+    than a place has gets all of them. Where several places are free, a task goes where something that it needs has
+    run, because its tree is there. Every name in `needs` must be a task's, every place must be known, and the graph
+    must have no cycle (ValueError).
     """
 
     tasks: Sequence[Task]
-    capacity: int
+    capacity: int | Mapping[str, int]
+    _capacities: dict[str, int] = field(init=False)
+    _used: dict[str, int] = field(init=False)
     _position: dict[str, int] = field(init=False)
     _ready: list[int] = field(init=False)
     _unstarted: int = field(init=False)
     _running: dict[str, Task] = field(init=False, default_factory=dict)
+    _where: dict[str, str] = field(init=False, default_factory=dict)
+    _allowed: dict[str, tuple[str, ...]] = field(init=False)
+    _lost: set[str] = field(init=False, default_factory=set)
     _open: dict[str, set[str]] = field(init=False)
     _dependents: dict[str, list[str]] = field(init=False)
     _stopped: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        if self.capacity < 1:
-            raise ValueError("a scheduler needs at least one token")
+        self._capacities = {LOCAL: self.capacity} if isinstance(self.capacity, int) else dict(self.capacity)
+        if any(tokens < 1 for tokens in self._capacities.values()):
+            raise ValueError("a place needs at least one token")
+        self._used = dict.fromkeys(self._capacities, 0)
         self._position = {task.name: position for position, task in enumerate(self.tasks)}
         if len(self._position) != len(self.tasks):
             raise ValueError("two tasks have the same name")
+        self._allowed = {task.name: task.places or task.last_resort for task in self.tasks}
         self._open = {task.name: set(task.needs) for task in self.tasks}
         self._dependents = {task.name: [] for task in self.tasks}
         for task in self.tasks:
+            if not self._allowed[task.name] or not {*task.places, *task.last_resort} <= self._capacities.keys():
+                raise ValueError(f"{task.name} has no place, or one that nobody knows")
             for need in task.needs:
                 if need not in self._dependents:
                     raise ValueError(f"{task.name} needs {need}, which is not a task")
@@ -52,36 +73,41 @@ class Scheduler:
         self._unstarted = len(self.tasks)
 
     @property
-    def free(self) -> int:
-        """Tokens that nobody holds."""
-        return self.capacity - sum(self._cost(task) for task in self._running.values())
-
-    @property
     def idle(self) -> bool:
         """Whether nothing runs and nothing will: the end, or after `stop` the end of what was running."""
         return not self._running and (self._stopped or self._unstarted == 0)
+
+    def place(self, name: str) -> str:
+        """Return where a task runs or has run. Raises KeyError for one that has not started."""
+        return self._where[name]
 
     def start(self) -> list[Task]:
         """Return the tasks that start now; they hold their tokens until `finish`."""
         if self._stopped:
             return []
-        started = []
-        free = self.free
-        while self._ready:
-            task = self.tasks[self._ready[0]]
-            if self._cost(task) > free:
-                # A task that wants many tokens would wait for ever if smaller ones behind it kept taking them.
-                break
-            heapq.heappop(self._ready)
-            free -= self._cost(task)
+        started, waiting = [], []
+        # A task that wants many tokens would wait for ever if smaller ones behind it kept taking them.
+        blocked: set[str] = set()
+        while self._ready and len(blocked) < len(self._capacities):
+            position = heapq.heappop(self._ready)
+            task = self.tasks[position]
+            place = self._free_place(task, blocked)
+            if place is None:
+                blocked.update(self._allowed[task.name])
+                waiting.append(position)
+                continue
+            self._used[place] += self._cost(task, place)
+            self._where[task.name] = place
             self._unstarted -= 1
             self._running[task.name] = task
             started.append(task)
+        for position in waiting:
+            heapq.heappush(self._ready, position)
         return started
 
     def finish(self, name: str) -> None:
         """Take the successful end of a running task. Raises KeyError for one that does not run."""
-        del self._running[name]
+        self._release(name)
         for dependent in self._dependents[name]:
             self._open[dependent].discard(name)
             if not self._open[dependent]:
@@ -89,15 +115,51 @@ class Scheduler:
 
     def fail(self, name: str) -> None:
         """Take the failure of a running task: nothing else starts."""
-        del self._running[name]
+        self._release(name)
         self._stopped = True
+
+    def move(self, name: str, *, lost: bool) -> bool:
+        """Take back a running task that its place could not run; it starts elsewhere. With *lost*, nothing runs there.
+
+        Returns whether every task that has not started has a place left; else nothing more starts, as after `fail`.
+        """
+        place = self._where[name]
+        self._release(name)
+        del self._where[name]
+        self._unstarted += 1
+        heapq.heappush(self._ready, self._position[name])
+        if lost:
+            self._lost.add(place)
+        waiting = [task for task in self.tasks if task.name not in self._where]
+        for task in waiting if lost else [self.tasks[self._position[name]]]:
+            allowed = self._allowed[task.name]
+            # A task that was running elsewhere may not have been told of places that were lost meanwhile.
+            left = tuple(other for other in allowed if other != place and other not in self._lost)
+            if not left and allowed != task.last_resort:
+                left = tuple(other for other in task.last_resort if other not in self._lost)
+            self._allowed[task.name] = left
+        self._stopped = self._stopped or not all(self._allowed[task.name] for task in waiting)
+        return not self._stopped
 
     def stop(self) -> None:
         """Start nothing more; what runs goes on until it is finished."""
         self._stopped = True
 
-    def _cost(self, task: Task) -> int:
-        return min(task.tokens, self.capacity)
+    def _release(self, name: str) -> None:
+        task = self._running.pop(name)
+        place = self._where[name]
+        self._used[place] -= self._cost(task, place)
+
+    def _free_place(self, task: Task, blocked: set[str]) -> str | None:
+        near = {self._where[need] for need in task.needs}
+        for place in sorted(self._allowed[task.name], key=lambda place: place not in near):
+            free = self._capacities[place] - self._used[place]
+            if place not in blocked and self._cost(task, place) <= free:
+                return place
+        return None
+
+    def _cost(self, task: Task, place: str) -> int:
+        return min(task.tokens, self._capacities[place])
 
     def _refuse_cycles(self) -> None:
         count = {name: len(needs) for name, needs in self._open.items()}

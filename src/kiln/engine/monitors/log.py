@@ -18,7 +18,7 @@ from kiln.engine.execution.sources import SourceItem
 from kiln.engine.manifest import identity
 from kiln.engine.manifest.model import Pipeline, Source
 from kiln.engine.monitors.follow import Follower
-from kiln.events.model import Event, Output, StageFinished, StageStarted
+from kiln.events.model import Event, Notice, Output, StageFinished, StageStarted
 
 BOLD: Final = "\033[1m"
 RESET: Final = "\033[0m"
@@ -69,6 +69,8 @@ class LogMonitor(Follower):
                     self._say(event.stage_id, _duration(event.seconds))
                     self._running[event.stage_id].finished = True
                     self._advance()
+                case Notice():
+                    self.write(f"{event.text}\n")
                 case _:
                     return
 

@@ -13,7 +13,7 @@ from kiln.engine.execution.sources import SourceItem
 from kiln.engine.manifest import identity
 from kiln.engine.manifest.model import Pipeline, Source
 from kiln.engine.monitors.follow import Follower
-from kiln.events.model import Event, Output, StageFinished, StageStarted
+from kiln.events.model import Event, Notice, Output, StageFinished, StageStarted
 
 MONITOR: Final = "osbuild.monitor"
 MAX_RESULT_CHARACTERS: Final = 31_000
@@ -74,6 +74,8 @@ class JSONSeqMonitor(Follower):
                     self._record(event.text, SERVICES)
                 case StageFinished():
                     self._finish(event)
+                case Notice():
+                    self._record(event.text, MONITOR)
                 case _:
                     return
 

@@ -11,19 +11,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from kiln.engine.objects.content import tree_id
-from kiln.engine.objects.layout import Layout
+from kiln.engine.objects.layout import LAYER_DIGEST, Layout
 from kiln.engine.objects.model import RECORD_VERSION, ObjectRecord
 from kiln.engine.objects.reader import read_record
 from kiln.engine.objects.store import ObjectStore
 from kiln.engine.objects.stream.writing import layer_digest
 from kiln.errors import KilnError
 from kiln_wire.digest import Digest, DigestError
-
-LAYER_DIGEST: Final = "layer-digest"
-"""Beside `object.json`, in objects that were exported or imported: the digest of the stream of the layer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@
           layer/                          what this stage changed (an overlay layer), or with one layer the whole tree
           metadata.json                   what the stage reported about itself, if anything
           content-id                      the content id, once somebody has asked for it
+          layer-digest                    the digest of the layer's stream, once it was sent, exported or imported
           size                            bytes on the disk, once somebody has measured it
       pending/<key>.<boot id>             objects that may not be on disk yet; after a crash of the machine (another
                                           boot id) they are dropped, so that commit need not wait for the disk
@@ -40,6 +41,7 @@ from typing import Final
 
 CACHEDIR_TAG: Final = b"Signature: 8a477f597d28d172789f06886806bc55\n"
 FILES: Final = "org.osbuild.files"
+LAYER_DIGEST: Final = "layer-digest"
 
 
 @dataclass(frozen=True, slots=True)

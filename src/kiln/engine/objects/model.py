@@ -26,7 +26,7 @@ EMPTY: Final = ObjectRef("empty", ())
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """`object.json`."""
+    """`object.json`. *host* is the remote host that made the layer; empty for this machine."""
 
     version: int
     key: str
@@ -34,3 +34,4 @@ class ObjectRecord:
     layers: tuple[str, ...]
     stage: str
     stage_id: str
+    host: str = ""

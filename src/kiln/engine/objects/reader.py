@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kiln.engine.objects.content import tree_id
 from kiln.engine.objects.copying import copy_tree
-from kiln.engine.objects.layout import Layout
+from kiln.engine.objects.layout import LAYER_DIGEST, Layout
 from kiln.engine.objects.model import RECORD_VERSION, Backend, ObjectRecord, ObjectRef
 from kiln.engine.objects.session import Session, boot_id, clear_dead_sessions
 from kiln.linux import files, mounts
@@ -59,6 +59,11 @@ class StoreReader:
             return {}
         return document if isinstance(document, dict) else {}
 
+    def host(self, key: str) -> str:
+        """Return the remote host that made the object of *key*; empty for this machine, or if there is none."""
+        record = read_record(self._layout, key)
+        return "" if record is None else record.host
+
     @contextmanager
     def view(self, ref: ObjectRef, target: Path) -> Iterator[Path]:
         """Mount the tree of *ref* on the directory *target*, to be read. Raises OSError."""
@@ -89,6 +94,24 @@ class StoreReader:
             computed = tree_id(tree)
         if ref.layers:
             files.write_atomic(remembered, f"{computed}\n".encode("ascii"))
+        return computed
+
+    def layer(self, key: str) -> Path:
+        """Return the directory of the topmost layer of the object of *key*, which may not be there; only to be read."""
+        return self._layout.layer(key)
+
+    def layer_digest(self, key: str) -> str:
+        """Return the digest of the layer of an object (see `stream`), computed once and then remembered.
+
+        Raises OSError, KilnError(STORE, "unstreamable-layer").
+        """
+        from kiln.engine.objects.stream.writing import layer_digest  # noqa: PLC0415 - seldom needed
+
+        remembered = self._layout.object(key) / LAYER_DIGEST
+        if remembered.exists():
+            return remembered.read_text(encoding="ascii").strip()
+        computed = layer_digest(self._layout.layer(key))
+        files.write_atomic(remembered, f"{computed}\n".encode("ascii"))
         return computed
 
     def export(self, ref: ObjectRef, destination: Path, *, owners: bool = True) -> int:

@@ -127,6 +127,7 @@ class ObjectStore(StoreReader):
         stage_id: str = "",
         metadata: Mapping[str, Any] | None = None,
         source_epoch: int | None = None,
+        host: str = "",
     ) -> ObjectRef:
         """Make the tree an object; an existing one wins. Takes the same time for every tree, but for the following.
 
@@ -137,7 +138,7 @@ class ObjectStore(StoreReader):
         key = working.key
         layers = (*working.base.layers, key) if working.layered else (key,)
         record = ObjectRecord(
-            RECORD_VERSION, key, working.base.key if working.base.layers else None, layers, stage, stage_id
+            RECORD_VERSION, key, working.base.key if working.base.layers else None, layers, stage, stage_id, host
         )
         with self._full_disk():
             if working.layered:

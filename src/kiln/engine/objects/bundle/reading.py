@@ -22,8 +22,7 @@ from kiln.engine.objects.bundle.format import (
     damaged,
 )
 from kiln.engine.objects.bundle.writing import Bundled
-from kiln.engine.objects.fsck import LAYER_DIGEST
-from kiln.engine.objects.layout import Layout
+from kiln.engine.objects.layout import LAYER_DIGEST, Layout
 from kiln.engine.objects.model import RECORD_VERSION, ObjectRecord
 from kiln.engine.objects.store import ObjectStore
 from kiln.engine.objects.stream.reading import read_layer

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from kiln.engine.objects.bundle.format import CHUNK_BYTES, LENGTH, MAGIC, BundleDigest, encode_header
 from kiln.engine.objects.eviction import stored_objects
-from kiln.engine.objects.fsck import LAYER_DIGEST
-from kiln.engine.objects.layout import Layout
+from kiln.engine.objects.layout import LAYER_DIGEST, Layout
 from kiln.engine.objects.model import ObjectRecord
 from kiln.engine.objects.reader import read_record
 from kiln.engine.objects.store import ObjectStore
