@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from image_sample import IMAGE_PACKAGES, SIGNER, make_image, make_inputs, make_report
 
 from kiln.attestation.attest import attest
+from kiln.attestation.verify import verify_image
 from kiln.errors import Domain, KilnError
+from kiln.vulnerabilities.result import Coverage, Finding, Knowledge, ScanResult, Target, scan_bytes
+from kiln.vulnerabilities.vex import openvex_document
 from kiln_wire.canonical import canonical_json, strict_loads
 from kiln_wire.codec import encode
 from kiln_wire.digest import Digest
 from kiln_wire.dsse import read_bundle
 from kiln_wire.statement import read_statement
+from kiln_wire.trust import Trust
 from kiln_wire.verification import Bindings, BoundFile, TestSummary, build_verification, check_verification
 
 
@@ -167,3 +173,59 @@ def test_the_verification_id_is_pinned() -> None:
 )
 def test_a_verdict_that_the_counts_do_not_lead_to_is_found(tests: TestSummary) -> None:
     assert check_verification(_document(tests=tests)) == ("wrong-test-summary",)
+
+
+def _scan(directory: Path) -> None:
+    finding = Finding(
+        id="CVE-2026-0001",
+        aliases=("DSA-1-1",),
+        advisories=("DSA-1-1",),
+        purl="pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=debian-12",
+        name="libc6",
+        version="2.36-9+deb12u10",
+        source="glibc 2.36-9+deb12u10",
+        fixed=("2.36-9+deb12u11",),
+        rating="critical",
+        score_tenths=98,
+        vector="CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H",
+        urgency="",
+        summary="a hole",
+    )
+    result = ScanResult(
+        target=Target("image", "box.qcow2", Digest.of_file(directory / "box.qcow2")),
+        database=Knowledge(Digest.of(b"database"), "2026-01-01T00:00:00Z", (("local", 1),)),
+        started="2026-01-02T00:00:00Z",
+        finished="2026-01-02T00:00:01Z",
+        components=4,
+        coverage=(Coverage("Debian:12", 4, True),),
+        findings=(finding,),
+        not_compared=(),
+    )
+    (directory / "evidence/scan.json").write_bytes(scan_bytes(result))
+    document = openvex_document(result, author="test")
+    (directory / "evidence/vex.json").write_bytes(canonical_json(document))
+
+
+def test_a_scan_and_its_vex_document_are_attested_and_stand_in_the_sbom(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path / "box")
+    _scan(tmp_path / "box")
+    attest(inputs, SIGNER)
+    predicate = _predicate(tmp_path / "box", "vulnerabilities")
+    (found,) = predicate["scanner"]["result"]
+    assert (found["id"], found["severity"]) == ("CVE-2026-0001", [{"method": "CVSS_V3.1", "score": "9.8"}])
+    assert predicate["metadata"]["scanFinishedOn"] == "2026-01-02T00:00:01Z"
+    (statement,) = _predicate(tmp_path / "box", "vex")["statements"]
+    assert (statement["status"], "2.36-9+deb12u11" in statement["action_statement"]) == ("affected", True)
+    bom = strict_loads((tmp_path / "box/sbom.cdx.json").read_bytes())
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(canonical_json(bom).decode()) is None
+    assert bom["vulnerabilities"][0]["affects"][0]["ref"] in {item["bom-ref"] for item in bom["components"]}
+    assert verify_image(tmp_path / "box", trust=Trust((SIGNER.public_key,))).verdict == "verified"
+
+
+def test_the_build_log_and_the_licences_are_attested(tmp_path: Path) -> None:
+    make_image(tmp_path / "box")
+    log = _predicate(tmp_path / "box", "build-log")
+    assert log["log"]["digest"] == {"sha256": Digest.of_file(tmp_path / "box/evidence/build.log").hex}
+    assert log["stages"] == []
+    licences = _predicate(tmp_path / "box", "licences")
+    assert {item["name"] for item in licences["packages"]} == {item.name for item in IMAGE_PACKAGES}
