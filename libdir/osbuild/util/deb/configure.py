@@ -66,10 +66,24 @@ def preinst(packages, root, dpkg_version):
     root.run(["/bin/sh", "-c", "\n".join(lines)], env=environment)
 
 
-def configure(root, progress):
-    """Configure everything that is unpacked; *progress* gets the name of each package as it becomes installed."""
+def configure(root, essential, progress):
+    """Configure everything that is unpacked, the *essential* packages and what they need first.
+
+    Every package may rely on these without saying so: samba's script calls ucf, which calls the awk that base-files needs.
+    *progress* gets the name of each package as it becomes installed.
+    """
+    if essential:
+        # `configure-any`: also what these depend on.
+        _configure(root, essential, progress, "--force-configure-any")
+    _configure(root, ["-a"], progress)
+    audit = root.run(["dpkg", "--audit"], stdout=subprocess.PIPE)
+    if audit.stdout.strip():
+        raise RuntimeError("packages are not completely installed:\n" + audit.stdout.decode("utf-8", "replace"))
+
+
+def _configure(root, what, progress, *options):
     reader, writer = os.pipe()
-    argv = ["dpkg", *DPKG_OPTIONS, "--status-fd", str(writer), "--configure", "-a"]
+    argv = ["dpkg", *DPKG_OPTIONS, *options, "--status-fd", str(writer), "--configure", *what]
     with root.popen(argv, env=ENVIRONMENT, pass_fds=(writer,)) as process:
         os.close(writer)
         with os.fdopen(reader, encoding="utf-8", errors="replace") as stream:
@@ -79,6 +93,3 @@ def configure(root, progress):
                     progress(words[1])
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, argv)
-    audit = root.run(["dpkg", "--audit"], stdout=subprocess.PIPE)
-    if audit.stdout.strip():
-        raise RuntimeError("packages are not completely installed:\n" + audit.stdout.decode("utf-8", "replace"))

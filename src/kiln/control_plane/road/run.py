@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from kiln.fetch.client import Fetcher
 
 IMAGES: Final = "images"
-TRIAL_EVIDENCE: Final = ("evidence/report.json", "evidence/report.xml", "evidence/serial.log")
+TRIAL_EVIDENCE: Final = ("evidence/report.json", "evidence/report.xml", "evidence/report.html", "evidence/serial.log")
 SSH_PACKAGE: Final = "openssh-server"
 SUDO_PACKAGE: Final = "sudo"
 
