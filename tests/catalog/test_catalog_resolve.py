@@ -57,6 +57,7 @@ def test_the_main_sentence_resolves_with_a_reason_for_everything():
         "apparmor",
         "audit",
         "firewall",
+        "file-integrity",
         "docker",
         "monitoring",
     ]

@@ -15,7 +15,14 @@ PAGE = sections(page("testing.md"))
 
 def test_every_file_of_the_evidence_has_its_row() -> None:
     built = [name.rpartition("/")[2] for name in (INTERPRETATION, BUILD_LOG)]
-    tested = [run.SERIAL_LOG, run.EMULATOR_LOG, run.REPORT_JSON, run.REPORT_JUNIT, "check-<number>-<type>.txt"]
+    tested = [
+        run.SERIAL_LOG,
+        run.EMULATOR_LOG,
+        run.REPORT_JSON,
+        run.REPORT_JUNIT,
+        run.REPORT_HTML,
+        "check-<number>-<type>.txt",
+    ]
     assert [words(row[0])[0] for row in rows(PAGE["Evidence"])] == [*built, *tested]
 
 

@@ -8,20 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kiln.authoring.recipe.assertions import VOCABULARY
 from kiln.errors import KilnError
 from kiln.trial.assertions.registry import ASSERTION_TYPES, validate_params
 from kiln.trial.evaluate import describe
 from kiln.trial.observe import ALONE, JOINT, OUTSIDE, SINGLE, Answer, Need, Seen
 
 EXAMPLES: dict[str, dict[str, object]] = {
+    "apparmor_state": {"profile": "/usr/sbin/chronyd", "mode": "enforce"},
     "boot_time_under": {"seconds": 60},
     "command": {"run": "true"},
     "container_runs": {},
+    "cis_benchmark": {"level": 2},
+    "dns_resolves": {"name": "localhost"},
     "file_absent": {"path": "/etc/nologin"},
     "file_contains": {"path": "/etc/hosts", "text": "localhost"},
     "file_exists": {"path": "/etc/shadow", "mode": "0640", "owner": "root", "group": "shadow"},
     "group_exists": {"name": "docker"},
     "http_responds": {"url": "http://localhost:9100/metrics", "status": 200, "contains": "node_"},
+    "image_size_under": {"mib": 2048},
     "kernel_module": {"name": "overlay"},
     "login_prompt": {},
     "mount": {"path": "/tmp", "options": ("nodev", "nosuid")},
@@ -30,6 +35,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "port_closed": {"port": 23},
     "port_listening": {"port": 53, "protocol": "udp"},
     "process_running": {"name": "dockerd"},
+    "sbom_has": {"name": "docker.io", "version": "20"},
     "service_enabled": {"name": "ssh"},
     "service_running": {"name": "docker.socket"},
     "ssh_answers": {"port": 22},
@@ -59,7 +65,6 @@ def test_parameters_are_read_from_pairs_and_from_mappings(type_name: str) -> Non
     assert ready.needs
     assert all(need.kind in {*JOINT, *SINGLE, *ALONE, *OUTSIDE} for need in ready.needs)
     assert describe(ready).startswith(type_name)
-    assert ready.kind.meaning
 
 
 @pytest.mark.parametrize("type_name", sorted(EXAMPLES))
@@ -256,3 +261,48 @@ def test_parameters_cannot_change_after_they_were_checked() -> None:
     for kind in ASSERTION_TYPES.values():
         assert dataclasses.is_dataclass(kind.params)
         assert kind.params.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+def test_what_is_left_out_is_what_the_vocabulary_says() -> None:
+    for name, entry in VOCABULARY.items():
+        required = EXAMPLES[name].keys() & {param.name for param in entry.params if param.required}
+        ready = validate_params(name, {key: EXAMPLES[name][key] for key in required})
+        for param in entry.params:
+            if not param.required:
+                assert getattr(ready.params, param.name) == param.default, (name, param.name)
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, "fail"),
+        ({"mode": "complain"}, "fail"),
+        ({"profile": "/usr/sbin/chronyd"}, "pass"),
+        ({"profile": "lsb_release", "mode": "complain"}, "pass"),
+        ({"profile": "absent"}, "fail"),
+    ],
+)
+def test_apparmor_profiles_are_in_their_modes(params: dict[str, object], expected: str) -> None:
+    text = "/usr/sbin/chronyd (enforce)\nlsb_release (complain)\n"
+    assert verdict("apparmor_state", Answer(0, text), **params) == expected
+
+
+@pytest.mark.parametrize(("mib", "expected"), [(3, "pass"), (2, "fail")])
+def test_the_size_of_the_image_is_its_files(mib: int, expected: str) -> None:
+    assert verdict("image_size_under", Answer(0, str(2 * 1024 * 1024)), mib=mib) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "expected"),
+    [("bash", None, "pass"), ("bash", "5.2", "pass"), ("bash", "5.20", "fail"), ("libc", None, "fail")],
+)
+def test_a_component_is_one_of_the_image_directory(name: str, version: str | None, expected: str) -> None:
+    text = "bash:amd64\t5.2.15-2\nlibc6:amd64\t2.36\n"
+    params = {"name": name} | ({"version": version} if version else {})
+    ready = validate_params("sbom_has", params)
+    assert ready.decide(Seen(dict.fromkeys(ready.needs, Answer(0, text)))).verdict == expected
+
+
+def test_a_name_with_an_address_resolves() -> None:
+    assert verdict("dns_resolves", Answer(0, "127.0.0.1 STREAM localhost\n"), name="localhost") == "pass"
+    assert verdict("dns_resolves", Answer(0, ""), name="nowhere") == "fail"

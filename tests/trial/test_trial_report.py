@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from kiln.trial.model import CheckResult, Machine, TestReport
 from kiln.trial.report import report_json, report_junit
+from kiln.trial.report_html import report_html
 
 MACHINE = Machine("QEMU 7.2", "tcg", "bios", 2048, 2)
 
@@ -47,3 +49,25 @@ def test_json_is_read_back(text: str) -> None:
 
 def test_a_test_without_checks_is_no_pass() -> None:
     assert json.loads(report_json(report()))["verdict"] == "error"
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@given(st.text(max_size=100))
+def test_the_page_holds_what_the_guest_printed_as_text_only(text: str) -> None:
+    page = _Page()
+    page.feed(report_html(report(result("pass", "plain"), result("fail", text))).decode())
+    assert page.tags.count("tr") == 3
+    assert "script" not in page.tags
+    assert page.text.index("fail") < page.text.index("plain")

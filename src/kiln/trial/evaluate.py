@@ -9,6 +9,7 @@ from secrets import token_hex
 from typing import Final, Protocol
 
 from kiln.authoring.catalog.model import AssertionWish
+from kiln.authoring.recipe.assertions import defaults_of
 from kiln.errors import KilnError
 from kiln.events.model import CheckFinished, Progress, Sink
 from kiln.trial.assertions.kind import Outcome, short
@@ -45,6 +46,7 @@ class CheckOutcome:
 
     result: CheckResult
     evidence: str
+    keep: bool = False
 
 
 def plan_checks(wishes: Sequence[AssertionWish]) -> tuple[PlannedCheck, ...]:
@@ -150,7 +152,7 @@ class Evaluation:
             got=outcome.got,
             seconds=round(self._seconds[index], 3),
         )
-        self._outcomes[index] = CheckOutcome(result, outcome.evidence)
+        self._outcomes[index] = CheckOutcome(result, outcome.evidence, outcome.keep)
         detail = "" if outcome.verdict == "pass" else f"expected: {outcome.expected}; got: {outcome.got}"
         self._sink.emit(CheckFinished(result.name, result.verdict, result.seconds, detail))
         self._sink.emit(Progress(STEP, len(self._outcomes), len(self._checks), "checks", result.name))
@@ -158,10 +160,11 @@ class Evaluation:
 
 def describe(ready: ReadyAssertion) -> str:
     """Return a short name for a check: its type and what the author gave, such as `file_exists /etc/shadow 0640`."""
+    defaults = {field.name: field.default for field in fields(ready.params)} | defaults_of(ready.kind.name)
     given = [
         getattr(ready.params, field.name)
         for field in fields(ready.params)
-        if getattr(ready.params, field.name) != field.default
+        if getattr(ready.params, field.name) != defaults[field.name]
     ]
     words = [",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in given]
     return short(" ".join([ready.kind.name, *words]))[:NAME_CHARACTERS]

@@ -135,6 +135,7 @@ JOINT: Final[Mapping[str, Callable[[Sequence[str]], str]]] = {
     "sockets": _sockets,
     "sysctls": _sysctls,
     "modules": _modules,
+    "profiles": lambda _: "cat /sys/kernel/security/apparmor/profiles",
     "mounts": lambda _: "cat /proc/self/mountinfo",
     "failed-units": lambda _: "systemctl list-units --failed --plain --no-legend --no-pager",
     "boot-time": lambda _: "systemctl show --no-pager -p FinishTimestampMonotonic",
@@ -144,13 +145,17 @@ JOINT: Final[Mapping[str, Callable[[Sequence[str]], str]]] = {
 }
 """Kinds that are looked at once for all their arguments."""
 
-SINGLE: Final[Mapping[str, Callable[[str], str]]] = {"file-text": _file_text, "http": _http}
+SINGLE: Final[Mapping[str, Callable[[str], str]]] = {
+    "file-text": _file_text,
+    "hosts": lambda name: f"getent ahosts {shlex.quote(name)}; :",
+    "http": _http,
+}
 """Kinds with one answer an argument, part of the common script all the same."""
 
 ALONE: Final = frozenset({"command", "script"})
 """Scripts that run by themselves: those of the recipe's author, and those that take long."""
 
-OUTSIDE: Final = frozenset({"ssh-banner", "ssh-methods", "login-prompt", "accelerator"})
+OUTSIDE: Final = frozenset({"ssh-banner", "ssh-methods", "login-prompt", "accelerator", "image-size", "components"})
 """Seen from the host."""
 
 

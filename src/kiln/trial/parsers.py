@@ -241,3 +241,9 @@ def _decode_address(text: str) -> str | None:
     raw = bytes.fromhex(text)
     words = struct.unpack(f"<{len(raw) // 4}I", raw)
     return str(ipaddress.ip_address(struct.pack(f">{len(words)}I", *words)))
+
+
+def parse_profiles(text: str) -> dict[str, str]:
+    """Read AppArmor's list of profiles, `name (mode)`: name -> mode."""
+    pairs = (line.strip().rpartition(" (") for line in text.splitlines())
+    return {name: mode.removesuffix(")") for name, found, mode in pairs if found}

@@ -33,8 +33,10 @@ from kiln.trial.qemu import (
     running_machine,
 )
 from kiln.trial.report import report_json, report_junit
+from kiln.trial.report_html import report_html
 from kiln.trial.session import Session
 from kiln.trial.ssh import offered_methods, read_banner
+from kiln_wire import layout
 
 BOOT_SECONDS: Final = 300.0
 SETTLE_SECONDS: Final = 240.0
@@ -46,6 +48,7 @@ SERIAL_LOG: Final = "serial.log"
 EMULATOR_LOG: Final = "qemu.log"
 REPORT_JSON: Final = "report.json"
 REPORT_JUNIT: Final = "report.xml"
+REPORT_HTML: Final = "report.html"
 CHECK_FILES: Final = "check-*.txt"
 
 
@@ -81,7 +84,7 @@ def run_trial(
     The image is never written: the machine writes into an overlay that is removed afterwards. *has_ssh* and
     *has_sudo* say what the image carries; without either, the test logs in on the serial console. *accelerator* None
     means: find out (the answer is kept in *state_dir*). *evidence_dir* gets `serial.log`, `qemu.log`, `report.json`,
-    `report.xml` (JUnit) and a file for each failed check with long output.
+    `report.xml` (JUnit), `report.html` and a file for each failed check with long output.
 
     Failed assertions are in the report. Raises KilnError: (TRIAL, "unknown-assertion"), (TRIAL, "bad-assertion"),
     (TRIAL, "no-image"), (HOST, "missing-tool") before anything runs; (TRIAL, "boot-failed"), (TRIAL, "boot-stalled"),
@@ -117,7 +120,9 @@ def run_trial(
             firmware_variables=variables,
             serial_log=evidence_dir / SERIAL_LOG,
         )
-        attempt = _Attempt(spec, account, checks, evidence_dir, sink, limits, deadline, ssh_port if use_ssh else None)
+        attempt = _Attempt(
+            image, spec, account, checks, evidence_dir, sink, limits, deadline, ssh_port if use_ssh else None
+        )
         try:
             boot_seconds, outcomes = attempt.run()
         except KilnError as error:
@@ -137,6 +142,7 @@ def run_trial(
     )
     write_atomic(evidence_dir / REPORT_JSON, report_json(report))
     write_atomic(evidence_dir / REPORT_JUNIT, report_junit(report))
+    write_atomic(evidence_dir / REPORT_HTML, report_html(report))
     return report
 
 
@@ -144,6 +150,7 @@ def run_trial(
 class _Attempt:
     """One power on, and all that follows from it."""
 
+    image: Path
     spec: MachineSpec
     account: TestAccount
     checks: Sequence[PlannedCheck]
@@ -163,7 +170,7 @@ class _Attempt:
                 with log_in(boot, self.account, self.ssh_port) as session:
                     _settle(session, self.sink, limits.settle_seconds)
                     boot_seconds = time.monotonic() - power_on
-                    outside = _Outside(machine, self.account, self.spec.accelerator)
+                    outside = _Outside(machine, self.account, self.spec.accelerator, self.image)
                     evaluation = Evaluation(self.checks, session, outside, self.sink)
                     outcomes = evaluation.run(settle_seconds=limits.retry_seconds, deadline=self.deadline)
             finally:
@@ -183,15 +190,20 @@ def _settle(session: Session, sink: Sink, seconds: float) -> None:
 class _Outside:
     """What the host sees of a running machine."""
 
-    def __init__(self, machine: RunningMachine, account: TestAccount, accelerator: Accelerator) -> None:
+    def __init__(self, machine: RunningMachine, account: TestAccount, accelerator: Accelerator, image: Path) -> None:
         self._machine = machine
         self._account = account
         self._accelerator = accelerator
+        self._image = image
 
     def look(self, need: Need) -> Answer:
         """See Outside.look."""
         if need.kind == "accelerator":
             return Answer(0, self._accelerator)
+        if need.kind == "image-size":
+            return Answer(0, str(self._image.stat().st_size))
+        if need.kind == "components":
+            return components(self._image.parent)
         if need.kind == "login-prompt":
             serial = self._machine.serial
             return Answer(0 if serial is not None and has_login_prompt(serial.text()) else 1, "")
@@ -205,6 +217,14 @@ class _Outside:
                 return Answer(None, "", str(error))
             return Answer(done.status, "", done.stderr.decode("utf-8", "replace"))
         raise ValueError(need.kind)
+
+
+def components(directory: Path) -> Answer:
+    """Return the packages that an image directory lists, one `name:architecture TAB version` a line."""
+    try:
+        return Answer(0, (directory / layout.DPKG_MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Answer(None, "", f"there is no {layout.DPKG_MANIFEST} beside the image")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from kiln.authoring.catalog.entries import Catalog, Content, Feature, HardeningLevel, Part
+from kiln.authoring.catalog.entries import Benchmark, Catalog, Content, Feature, HardeningLevel, Part
 from kiln.authoring.catalog.gather import filled
 from kiln.authoring.catalog.model import Base
 from kiln.authoring.catalog.settle import default, defaults_of_all, fault
@@ -27,6 +27,7 @@ COMMON_VALUES: Final[dict[str, object]] = {
     "locale": "C.UTF-8",
     "timezone": "UTC",
     "dns": (),
+    "features": (),
     "password_secrets": (),
     "exposed_tcp": (22,),
     "exposed_udp": (),
@@ -61,6 +62,9 @@ def _faults(catalog: Catalog) -> Iterator[Fault]:
     for level in catalog.hardening:
         for path, problem in _level(level, names, catalog):
             yield Fault(f"hardening/{level.id}.yaml", path, problem)
+    for benchmark in catalog.benchmarks:
+        for path, problem in _benchmark(benchmark, names, catalog):
+            yield Fault(f"benchmarks/{benchmark.id}.yaml", path, problem)
     for index, part in enumerate(catalog.system.parts):
         for path, problem in _part(part, COMMON_VALUES, names, {}):
             yield Fault("system.yaml", f"parts[{index}].{path}", problem)
@@ -79,6 +83,23 @@ def _level(level: HardeningLevel, names: set[str], catalog: Catalog) -> Iterator
     for index, control in enumerate(level.controls):
         for path, problem in _part(control, COMMON_VALUES, names, {}):
             yield f"controls[{index}].{path}", problem
+
+
+def _benchmark(benchmark: Benchmark, names: set[str], catalog: Catalog) -> Iterator[tuple[str, str]]:
+    parts = {part.id for level in catalog.hardening for part in level.controls} | {p.id for p in catalog.system.parts}
+    seen: set[str] = set()
+    for index, control in enumerate(benchmark.controls):
+        path = f"controls[{index}]"
+        if not rules.FEATURE_ID.accepts(control.id) or control.id in seen:
+            yield f"{path}.id", f"`{control.id}` is not an id, or stands twice"
+        seen.add(control.id)
+        if control.level not in (1, 2):
+            yield f"{path}.level", "neither 1 nor 2"
+        if bool(control.check) == bool(control.never):
+            yield path, "a control has either `check` or `never`"
+        for name in control.set_by:
+            if name not in names | parts | {"base"}:
+                yield f"{path}.setBy", f"there is no control and no feature `{name}`"
 
 
 def _base(base: Base) -> Iterator[tuple[str, str]]:

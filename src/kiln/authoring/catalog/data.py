@@ -3,6 +3,7 @@
     bases/<id>.yaml        a distribution's release
     features/<id>.yaml     a feature
     hardening/<id>.yaml    a hardening level
+    benchmarks/<id>.yaml   what others ask of a hardened image, and how it is checked
     system.yaml            what every image has
 
 Files are read fast, without positions; only when one is wrong is it read again to say where.
@@ -20,7 +21,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from kiln.authoring.catalog.audit import Fault, faults
-from kiln.authoring.catalog.entries import BaseEntry, Catalog, Feature, HardeningLevel, SystemFile
+from kiln.authoring.catalog.entries import BaseEntry, Benchmark, Catalog, Feature, HardeningLevel, SystemFile
 from kiln.authoring.recipe.load import Known
 from kiln.authoring.recipe.nodes import Node, NodeError, read_nodes
 from kiln.authoring.recipe.problems import Problem, Problems
@@ -64,6 +65,7 @@ def load_catalog(folder: Path | None = None) -> Catalog:
         features=_load_all(root, "features", Feature),
         hardening=_load_all(root, "hardening", HardeningLevel),
         system=_load(root / "system.yaml", SystemFile),
+        benchmarks=_load_all(root, "benchmarks", Benchmark),
     )
     found = faults(catalog)
     if found:

@@ -167,6 +167,39 @@ class SystemFile:
     parts: tuple[Part, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exemption:
+    """Where a control of a benchmark does not apply: a shell test in the image, and why."""
+
+    test: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkControl:
+    """One thing that a benchmark asks for: how it is set, and how it is checked in the booted image."""
+
+    id: str
+    level: int
+    title: str
+    set_by: tuple[str, ...] = ()
+    """Controls of the hardening levels, parts of the system, features, or `base`."""
+    check: str = ""
+    """Shell; status 0 is a pass, what it prints is what was found."""
+    unless: Exemption | None = None
+    never: str = ""
+    """Why no image can carry it; it is reported as not applicable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """A catalogue of controls by others, in our words."""
+
+    id: str
+    title: str
+    controls: tuple[BenchmarkControl, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """All data files, each mapping sorted by id."""
@@ -175,6 +208,7 @@ class Catalog:
     features: tuple[Feature, ...]
     hardening: tuple[HardeningLevel, ...]
     system: SystemFile
+    benchmarks: tuple[Benchmark, ...] = ()
 
     def feature(self, feature_id: str) -> Feature | None:
         """Return the feature of that id."""

@@ -169,6 +169,7 @@ class _Resolving:
             "locale": recipe.locale,
             "timezone": recipe.timezone,
             "dns": recipe.networking.dns,
+            "features": tuple(sorted(chosen.feature.id for chosen in self.selected)),
             "password_secrets": follow.password_secrets(recipe),
             "exposed_tcp": (),
             "exposed_udp": (),

@@ -19,6 +19,8 @@ class Param:
     name: str
     kind: ParamKind = "text"
     required: bool = True
+    default: object = None
+    """What holds where it is left out; None where nothing is looked at then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class AssertionType:
 
 _NAME: Final = Param("name")
 _PORT: Final = Param("port", "port")
-_PROTOCOL: Final = Param("protocol", required=False)
+_SSH_PORT: Final = Param("port", "port", False, 22)
+_PROTOCOL: Final = Param("protocol", required=False, default="tcp")
 
 VOCABULARY: Final[dict[str, AssertionType]] = {
     entry.name: entry
@@ -52,7 +55,7 @@ VOCABULARY: Final[dict[str, AssertionType]] = {
         AssertionType("port_closed", "nothing listens on the port", (_PORT, _PROTOCOL)),
         AssertionType(
             "http_responds",
-            "a GET of the address answers with the status (200 if not given) and contains the text",
+            "a GET of the address answers with the status (200 to 399 if not given) and contains the text",
             (Param("url"), Param("status", "integer", False), Param("contains", required=False)),
         ),
         AssertionType(
@@ -70,14 +73,14 @@ VOCABULARY: Final[dict[str, AssertionType]] = {
         AssertionType(
             "command",
             "the shell command ends with the status (0 if not given) and the expression is found in its output",
-            (Param("run"), Param("exit", "integer", False), Param("stdout", required=False)),
+            (Param("run"), Param("exit", "integer", False, 0), Param("stdout", required=False)),
         ),
         AssertionType("kernel_module", "the kernel module is loaded or built in", (_NAME,)),
         AssertionType("sysctl", "the kernel setting has the value", (Param("key"), Param("value"))),
         AssertionType(
             "mount",
             "a file system is mounted there, with all of the options",
-            (Param("path"), Param("options", "texts", False)),
+            (Param("path"), Param("options", "texts", False, ())),
         ),
         AssertionType("systemd_no_failed", "systemd settled and no unit failed"),
         AssertionType("boot_time_under", "the boot took less than that", (Param("seconds", "integer"),)),
@@ -87,21 +90,46 @@ VOCABULARY: Final[dict[str, AssertionType]] = {
             "`sshd -T` prints the setting with the value",
             (Param("key"), Param("value")),
         ),
-        AssertionType("ssh_answers", "from outside: an SSH server answers on the port", (_PORT,)),
+        AssertionType("ssh_answers", "from outside: an SSH server answers on the port", (_SSH_PORT,)),
         AssertionType(
             "ssh_refuses_passwords",
             "from outside: the SSH server on the port offers no password authentication",
-            (_PORT,),
+            (_SSH_PORT,),
         ),
         AssertionType(
             "container_runs",
             "a container made of the image's own files starts and its output comes back",
             (Param("engine"),),
         ),
+        AssertionType("dns_resolves", "the name has an address", (_NAME,)),
+        AssertionType(
+            "apparmor_state",
+            "AppArmor has the profile loaded, in the mode; without a profile, every profile is in the mode",
+            (Param("profile", required=False), Param("mode", required=False, default="enforce")),
+        ),
+        AssertionType(
+            "cis_benchmark",
+            "no control of the benchmark up to the level fails, but those that do not apply",
+            (Param("level", "integer", False, 1), Param("profile", required=False, default="server")),
+        ),
+        AssertionType(
+            "sbom_has",
+            "the image's list of components has the package; version is a prefix",
+            (_NAME, Param("version", required=False)),
+        ),
+        AssertionType("image_size_under", "the disk image's file has fewer MiB", (Param("mib", "integer"),)),
     )
 }
 
-NOT_YET: Final[frozenset[str]] = frozenset(
-    ("dns_resolves", "apparmor_state", "cis_benchmark", "sbom_has", "cve_count_under", "image_size_under")
-)
+
+def defaults_of(name: str) -> dict[str, object]:
+    """Return the parameters of an assertion type that may be left out, with what holds then."""
+    return {
+        param.name: param.default
+        for param in VOCABULARY[name].params
+        if not param.required and param.default is not None
+    }
+
+
+NOT_YET: Final[frozenset[str]] = frozenset(("cve_count_under",))
 """Types of the design that nothing carries out yet: refused as such, not as a misspelling."""

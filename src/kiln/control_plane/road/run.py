@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from kiln.fetch.client import Fetcher
 
 IMAGES: Final = "images"
-TRIAL_EVIDENCE: Final = ("evidence/report.json", "evidence/report.xml", "evidence/serial.log")
+TRIAL_EVIDENCE: Final = ("evidence/report.json", "evidence/report.xml", "evidence/report.html", "evidence/serial.log")
 BUILD_EVIDENCE: Final = (layout.BUILD_LOG, layout.STAGES, layout.INVENTORY)
 SSH_PACKAGE: Final = "openssh-server"
 SUDO_PACKAGE: Final = "sudo"

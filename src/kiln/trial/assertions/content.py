@@ -98,7 +98,7 @@ class CommandParams:
     """*run*: a shell script, run as root; *exit*: its status; *stdout*: a regular expression found in its output."""
 
     run: str
-    exit: int = 0
+    exit: int
     stdout: str | None = None
 
     def __post_init__(self) -> None:
@@ -129,12 +129,15 @@ def _package_installed(params: PackageParams, seen: Seen) -> Outcome:
     if answer.status != 0:
         return not_seen(expected, answer)
     version = parse_packages(answer.text).get(params.name)
-    good = version is not None and _has_version(version, params.version or "")
+    good = version is not None and has_version(version, params.version or "")
     return verdict(good, expected, "not installed" if version is None else f"version {version}")
 
 
-def _has_version(version: str, wanted: str) -> bool:
-    """A prefix ends where a part of the version ends, so that 1.2 is no prefix of 1.20; an epoch may be left out."""
+def has_version(version: str, wanted: str) -> bool:
+    """Whether *version* begins with *wanted*.
+
+    A prefix ends where a part of the version ends, so that 1.2 is no prefix of 1.20; an epoch may be left out.
+    """
     for candidate in (version, version.partition(":")[2] or version):
         rest = candidate[len(wanted) :]
         if candidate.startswith(wanted) and not (wanted[-1:].isdigit() and rest[:1].isdigit()):
@@ -209,35 +212,30 @@ TYPES: Final = (
     AssertionType(
         "user_exists",
         NameParams,
-        "there is a user",
         lambda params: (Need("users", params.name),),
         lambda params, seen: _account("users", "user", params, seen),
     ),
     AssertionType(
         "group_exists",
         NameParams,
-        "there is a group",
         lambda params: (Need("groups", params.name),),
         lambda params, seen: _account("groups", "group", params, seen),
     ),
     AssertionType(
         "package_installed",
         PackageParams,
-        "a package is installed, in a version that begins as given",
         lambda params: (Need("packages", params.name),),
         _package_installed,
     ),
     AssertionType(
         "package_not_installed",
         PackageNameParams,
-        "a package is not installed",
         lambda params: (Need("packages", params.name),),
         _package_not_installed,
     ),
     AssertionType(
         "file_exists",
         FileParams,
-        "a file or directory exists (links are followed) with mode, owner and group",
         lambda params: (Need("files", params.path),),
         _file_exists,
         settles=True,
@@ -245,21 +243,18 @@ TYPES: Final = (
     AssertionType(
         "file_absent",
         PathParams,
-        "nothing has this path, not even a dangling link",
         lambda params: (Need("links", params.path),),
         _file_absent,
     ),
     AssertionType(
         "file_contains",
         TextParams,
-        "a file contains a text",
         lambda params: (Need("file-text", params.path),),
         _file_contains,
     ),
     AssertionType(
         "command",
         CommandParams,
-        "a shell script run as root ends with a status and prints what a regular expression finds",
         lambda params: (params.need,),
         _command,
     ),

@@ -19,7 +19,8 @@ SHOWN_CHARACTERS: Final = 300
 class Outcome:
     """A verdict with what was expected and what was found; *evidence* is long output worth keeping.
 
-    *final* says that time will not change it, even where the type `settles`.
+    *final* says that time will not change it, even where the type `settles`; *keep* that a pass
+    keeps its evidence, too.
     """
 
     verdict: Verdict
@@ -27,19 +28,20 @@ class Outcome:
     got: str
     evidence: str = ""
     final: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AssertionType(Generic[P]):
     """One word of the vocabulary.
 
-    *params* is a frozen dataclass whose constructor raises ValueError for values that make no sense. *settles* says
-    that a failure soon after boot may pass a little later, so that it is looked at again.
+    What it means, and the defaults of its parameters, stand in `kiln.authoring.recipe.assertions`. *params* is a frozen
+    dataclass whose constructor raises ValueError for values that make no sense. *settles* says that a failure soon
+    after boot may pass a little later, so that it is looked at again.
     """
 
     name: str
     params: type[P]
-    meaning: str
     needs: Callable[[P], tuple[Need, ...]]
     decide: Callable[[P, Seen], Outcome]
     settles: bool = False

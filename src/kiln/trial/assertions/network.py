@@ -30,7 +30,7 @@ class PortParams:
     """*port* and *protocol*."""
 
     port: int
-    protocol: Protocol = "tcp"
+    protocol: Protocol
 
     def __post_init__(self) -> None:
         require_port(self.port)
@@ -40,7 +40,7 @@ class PortParams:
 class TcpPortParams:
     """*port*: on which SSH listens."""
 
-    port: int = 22
+    port: int
 
     def __post_init__(self) -> None:
         require_port(self.port)
@@ -192,26 +192,46 @@ def _container_runs(params: ContainerParams, seen: Seen) -> Outcome:
     return verdict(good, expected, got, f"{answer.text}{answer.errors}")
 
 
+@dataclass(frozen=True, slots=True)
+class HostParams:
+    """*name*: of a machine."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        require(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}", self.name, "the name of a machine")
+
+
+def _dns_resolves(params: HostParams, seen: Seen) -> Outcome:
+    expected = f"{params.name} has an address"
+    answer = seen[Need("hosts", params.name)]
+    if answer.status is None:
+        return not_seen(expected, answer)
+    addresses = sorted({line.split()[0] for line in answer.text.splitlines() if line.split()})
+    return verdict(bool(addresses), expected, ", ".join(addresses) or "no address")
+
+
 TYPES: Final = (
     AssertionType(
-        "port_listening", PortParams, "something listens on a port", lambda _: (SOCKETS,), _port_listening, settles=True
+        "dns_resolves",
+        HostParams,
+        lambda params: (Need("hosts", params.name),),
+        _dns_resolves,
+        settles=True,
     ),
-    AssertionType(
-        "port_closed", PortParams, "nothing but loopback listens on a port", lambda _: (SOCKETS,), _port_closed
-    ),
+    AssertionType("port_listening", PortParams, lambda _: (SOCKETS,), _port_listening, settles=True),
+    AssertionType("port_closed", PortParams, lambda _: (SOCKETS,), _port_closed),
     AssertionType(
         "http_responds",
         HttpParams,
-        "an HTTP server answers; redirects are not followed, certificates not checked",
         lambda params: (Need("http", params.url),),
         _http_responds,
         settles=True,
     ),
-    AssertionType("sshd_setting", SshdParams, "an SSH server's setting is in force", lambda _: (SSHD,), _sshd_setting),
+    AssertionType("sshd_setting", SshdParams, lambda _: (SSHD,), _sshd_setting),
     AssertionType(
         "ssh_answers",
         TcpPortParams,
-        "an SSH server answers from outside",
         lambda params: (Need("ssh-banner", str(params.port)),),
         _ssh_answers,
         settles=True,
@@ -219,14 +239,12 @@ TYPES: Final = (
     AssertionType(
         "ssh_refuses_passwords",
         TcpPortParams,
-        "an SSH server offers neither password nor keyboard-interactive login",
         lambda params: (Need("ssh-methods", str(params.port)),),
         _ssh_refuses_passwords,
     ),
     AssertionType(
         "container_runs",
         ContainerParams,
-        "a container made of the image's own files runs",
         lambda params: (params.need,),
         _container_runs,
     ),

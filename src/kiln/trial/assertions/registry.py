@@ -7,13 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from kiln.authoring.recipe.assertions import defaults_of
 from kiln.errors import Domain, ExitStatus, KilnError
-from kiln.trial.assertions import content, network, system
+from kiln.trial.assertions import benchmark, content, image, network, system
 from kiln.trial.assertions.kind import AssertionType, Outcome
 from kiln.trial.observe import Need, Seen
 from kiln_wire.codec import DocumentError, decode
 
-_ALL: Final[tuple[AssertionType[Any], ...]] = (*content.TYPES, *network.TYPES, *system.TYPES)
+_ALL: Final[tuple[AssertionType[Any], ...]] = (
+    *benchmark.TYPES,
+    *content.TYPES,
+    *image.TYPES,
+    *network.TYPES,
+    *system.TYPES,
+)
 ASSERTION_TYPES: Final[Mapping[str, AssertionType[Any]]] = {
     kind.name: kind for kind in sorted(_ALL, key=lambda k: k.name)
 }
@@ -48,7 +55,8 @@ def validate_params(type_name: str, params: Params) -> ReadyAssertion:
         raise _refused(
             "unknown-assertion", f"there is no assertion `{type_name}`", _nearest(type_name, ASSERTION_TYPES)
         )
-    given = {key: _thawed(value) for key, value in dict(params).items()}
+    said = {key: _thawed(value) for key, value in dict(params).items()}
+    given = {key: _thawed(value) for key, value in defaults_of(type_name).items()} | said
     known = [field.name for field in fields(kind.params)]
     for key in given:
         if key not in known:

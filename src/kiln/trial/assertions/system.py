@@ -22,6 +22,7 @@ from kiln.trial.parsers import (
     parse_modules,
     parse_mounts,
     parse_processes,
+    parse_profiles,
     parse_sysctls,
     parse_units,
 )
@@ -31,6 +32,7 @@ ENABLED_STATES: Final = frozenset({"enabled", "enabled-runtime", "generated", "a
 PULLED_IN_STATES: Final = frozenset({"static", "indirect"})
 COMM_CHARACTERS: Final = 15  # TASK_COMM_LEN - 1, include/linux/sched.h
 
+PROFILES: Final = Need("profiles")
 FAILED_UNITS: Final = Need("failed-units")
 BOOT_TIME: Final = Need("boot-time")
 LOGIN_PROMPT: Final = Need("login-prompt")
@@ -98,7 +100,7 @@ class MountParams:
     """*path*: a mount point; *options* that it must have among others."""
 
     path: str
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...]
 
     def __post_init__(self) -> None:
         require_path(self.path)
@@ -240,24 +242,50 @@ def _login_prompt(_: NoParams, seen: Seen) -> Outcome:
     return verdict(bool(running), expected, ", ".join(running) or "no getty runs")
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileParams:
+    """*profile*: of AppArmor, all of them if None; *mode*: `enforce` or `complain`."""
+
+    mode: str
+    profile: str | None = None
+
+    def __post_init__(self) -> None:
+        require(r"enforce|complain", self.mode, "a mode (enforce or complain)")
+        if self.profile is not None:
+            require(r"[!-~]{1,200}", self.profile, "the name of a profile")
+
+
+def _apparmor_state(params: ProfileParams, seen: Seen) -> Outcome:
+    which = f"the profile {params.profile}" if params.profile else "every profile"
+    expected = f"{which} is in the mode {params.mode}"
+    answer = seen[PROFILES]
+    if answer.status != 0:
+        return not_seen(expected, answer)
+    modes = parse_profiles(answer.text)
+    if params.profile is not None:
+        got = modes.get(params.profile, "not loaded")
+        return verdict(got == params.mode, expected, got)
+    others = sorted(name for name, mode in modes.items() if mode != params.mode)
+    return verdict(
+        bool(modes) and not others, expected, f"not {', '.join(others)}" if others else f"{len(modes)} profiles"
+    )
+
+
 TYPES: Final = (
-    AssertionType("service_running", UnitParams, "a unit is active", _unit_needs, _service_running, settles=True),
-    AssertionType("service_enabled", UnitParams, "a unit starts at boot", _unit_needs, _service_enabled),
+    AssertionType("apparmor_state", ProfileParams, lambda _: (PROFILES,), _apparmor_state),
+    AssertionType("service_running", UnitParams, _unit_needs, _service_running, settles=True),
+    AssertionType("service_enabled", UnitParams, _unit_needs, _service_enabled),
     AssertionType(
         "process_running",
         ProcessParams,
-        "a program runs",
         lambda _: (Need("processes"),),
         _process_running,
         settles=True,
     ),
-    AssertionType(
-        "systemd_no_failed", NoParams, "no systemd unit has failed", lambda _: (FAILED_UNITS,), _no_failed, settles=True
-    ),
+    AssertionType("systemd_no_failed", NoParams, lambda _: (FAILED_UNITS,), _no_failed, settles=True),
     AssertionType(
         "kernel_module",
         ModuleParams,
-        "a kernel module is loaded or built in",
         lambda params: (Need("modules", params.name),),
         _kernel_module,
         settles=True,
@@ -265,15 +293,13 @@ TYPES: Final = (
     AssertionType(
         "sysctl",
         SysctlParams,
-        "a kernel setting has a value",
         lambda params: (Need("sysctls", params.key),),
         _sysctl,
     ),
-    AssertionType("mount", MountParams, "something is mounted", lambda _: (Need("mounts"),), _mount),
+    AssertionType("mount", MountParams, lambda _: (Need("mounts"),), _mount),
     AssertionType(
         "boot_time_under",
         SecondsParams,
-        "systemd reports the boot finished within a time; skipped where only emulation was too slow",
         lambda _: (BOOT_TIME, Need("accelerator")),
         _boot_time_under,
         settles=True,
@@ -281,7 +307,6 @@ TYPES: Final = (
     AssertionType(
         "login_prompt",
         NoParams,
-        "a console asks for a login",
         lambda _: (LOGIN_PROMPT, *_GETTYS),
         _login_prompt,
         settles=True,
