@@ -11,7 +11,9 @@ from typing import Final, Literal
 
 from kiln_wire.statement import (
     APPROVAL_TYPE,
+    BUILD_LOG_TYPE,
     CYCLONEDX_TYPE,
+    LICENCES_TYPE,
     OPENVEX_TYPE,
     PROVENANCE_TYPE,
     RECORD_TYPE,
@@ -35,6 +37,8 @@ STATEMENTS: Final[Mapping[str, str]] = {
     "signature": SIGNATURE_TYPE,
     "vex": OPENVEX_TYPE,
     "vulnerabilities": VULNERABILITIES_TYPE,
+    "licences": LICENCES_TYPE,
+    "build-log": BUILD_LOG_TYPE,
 }
 """Short name -> predicate type; any other type is written out."""
 
@@ -62,6 +66,8 @@ class VulnerabilityRule:
     max_scan_age_days: int | None = None
     accepted: tuple[str, ...] = ()
     """Ids that do not count."""
+    uncovered: Literal["allow", "deny"] = "deny"
+    """What to think of components for which no advisories were known: unknown is not the same as clean."""
 
 
 @dataclass(frozen=True, slots=True)

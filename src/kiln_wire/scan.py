@@ -12,6 +12,7 @@ from typing import Any, Final
 from kiln_wire.tuf import seconds
 
 SEVERITIES: Final = ("critical", "high", "medium", "low", "unknown")
+_RANKS: Final = (*SEVERITIES, "none")
 _LIMITS: Final = ((9.0, "critical"), (7.0, "high"), (4.0, "medium"), (0.1, "low"))
 _HARMLESS: Final = ("not_affected", "fixed")
 
@@ -25,7 +26,10 @@ class Scan:
     """Vulnerabilities by id with their severities, and when the scan ended (seconds since 1970)."""
 
     severities: dict[str, str]
+    """Of those that apply: neither harmless by its own annotation nor of the severity `none`."""
     finished: int
+    uncovered: int
+    """Components for which the scanner had no advisories."""
 
 
 def read_scan(predicate: Any) -> Scan:
@@ -33,12 +37,15 @@ def read_scan(predicate: Any) -> Scan:
     try:
         found: dict[str, str] = {}
         for item in predicate["scanner"]["result"]:
-            severity = min(
-                (_severity(entry) for entry in item.get("severity", [])), key=SEVERITIES.index, default="unknown"
-            )
-            known = found.get(item["id"], "unknown")
-            found[item["id"]] = min(severity, known, key=SEVERITIES.index)
-        return Scan(found, seconds(predicate["metadata"]["scanFinishedOn"]))
+            notes = item.get("annotations") or []
+            rated = [_severity(entry) for entry in item.get("severity", [])]
+            severity = min(rated, key=_RANKS.index, default="unknown")
+            if severity == "none" or any((note.get("vex") or {}).get("status") in _HARMLESS for note in notes):
+                continue
+            found[item["id"]] = min(severity, found.get(item["id"], severity), key=_RANKS.index)
+        coverage = [part for note in predicate["scanner"].get("annotations") or [] for part in note.get("coverage", [])]
+        uncovered = sum(int(part["components"]) for part in coverage if not part["covered"])
+        return Scan(found, seconds(predicate["metadata"]["scanFinishedOn"]), uncovered)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ScanError(f"{type(error).__name__}: {str(error)[:200]}") from None
 
@@ -59,10 +66,10 @@ def read_harmless(predicates: Iterable[Any]) -> frozenset[str]:
 
 def _severity(entry: Any) -> str:
     score = str(entry["score"]).lower()
-    if score in SEVERITIES:
+    if score in _RANKS:
         return score
     try:
         number = float(score)
     except ValueError:
         return "unknown"  # a vector alone: computing its score takes a library
-    return next((name for limit, name in _LIMITS if number >= limit), "low")
+    return next((name for limit, name in _LIMITS if number >= limit), "none")

@@ -10,7 +10,9 @@ from kiln_wire.dsse import Bundle
 from kiln_wire.spki import VerifyingKey
 from kiln_wire.statement import (
     APPROVAL_TYPE,
+    BUILD_LOG_TYPE,
     CYCLONEDX_TYPE,
+    LICENCES_TYPE,
     PROVENANCE_TYPE,
     RECORD_TYPE,
     SPDX_TYPE,
@@ -24,11 +26,13 @@ StampTime = Callable[[Bundle, tuple[str, ...]], int | None]
 
 IMAGE_ROLE: Final = "image-vault"
 APPROVER_ROLE: Final = "approver"
+_OF_A_BUILD: Final = (
+    *(PROVENANCE_TYPE, CYCLONEDX_TYPE, SPDX_TYPE, TEST_RESULT_TYPE, VERIFICATION_TYPE, RECORD_TYPE),
+    *(BUILD_LOG_TYPE, LICENCES_TYPE),
+)
 _ROLE_OF_STATEMENT: Final[Mapping[str, str]] = {
     APPROVAL_TYPE: APPROVER_ROLE,
-    **dict.fromkeys(
-        (PROVENANCE_TYPE, CYCLONEDX_TYPE, SPDX_TYPE, TEST_RESULT_TYPE, VERIFICATION_TYPE, RECORD_TYPE), IMAGE_ROLE
-    ),
+    **dict.fromkeys(_OF_A_BUILD, IMAGE_ROLE),
 }
 
 

@@ -94,6 +94,9 @@ class _Check:
         newest = max(scans, key=lambda scan: scan.finished)
         if rule.max_scan_age_days is not None:
             self._not_older("scan-too-old", newest.finished, rule.max_scan_age_days)
+        if newest.uncovered and rule.uncovered == "deny":
+            got = f"{newest.uncovered} components of which nothing is known"
+            self._evidence.error(_COMPONENT, "not-scanned", "advisories for every component", got)
         for severity in SEVERITIES:
             limit = getattr(rule, f"max_{severity}")
             ids = sorted(
