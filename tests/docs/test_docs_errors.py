@@ -46,6 +46,9 @@ PASSED_ON = {
     ("kiln.authoring.recipe.problems", "Problems.error"),
     ("kiln.authoring.unlocked.model", "refuse"),
     ("kiln.authoring.lock.indexes", "_named"),  # repeats the fetcher's reason
+    ("kiln.artifact.oci.model", "unusable"),  # repeats the reason of an OciError
+    ("kiln.attestation.targets", "_readable"),  # likewise
+    ("kiln.attestation.trust_author", "bad_root"),  # repeats the reason of a MetadataError
     ("kiln.engine.execution.sources", "SourceFailedError.__init__"),  # repeats the reason of what it wraps
 }
 # catalog/data.py gives these problems the domain `catalog` after it has made them.
@@ -62,6 +65,9 @@ FINDINGS: Mapping[tuple[str, str], Maker] = {
     **FINDING,
     ("kiln_wire.files", "FileError"): carrier("name", "reason", "problem"),
     ("kiln_wire.dsse", "BundleError"): carrier("reason", "problem"),
+    ("kiln_wire.note", "NoteError"): carrier("reason", "problem"),
+    ("kiln_wire.oci", "OciError"): carrier("component", "reason", "problem"),
+    ("kiln_wire.tuf", "MetadataError"): carrier("name", "reason", "problem"),
 }
 STATUS = {status.name.lower().replace("_", "-"): str(int(status)) for status in ExitStatus}
 
@@ -134,4 +140,5 @@ def own_contradictions() -> tuple[str, ...]:
 
 def test_every_finding_of_the_chain_of_records_has_its_row() -> None:
     found = {reason.reason for reason in walk(ROOT / "src/kiln/records", "kiln.records", FINDING).reasons}
-    assert sorted(words(row[0])[0] for row in rows(sections(page("errors.md"))["kiln records check"])) == sorted(found)
+    tables = (rows(sections(page("errors.md"))[heading]) for heading in ("kiln records check", "kiln log monitor"))
+    assert sorted(words(row[0])[0] for table in tables for row in table) == sorted(found)

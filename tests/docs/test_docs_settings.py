@@ -11,7 +11,9 @@ from pages import ROOT, page, rows, sections, words
 
 from kiln.authoring.lock.keyrings import KEYRING_DIRECTORIES
 from kiln.control_plane.settings import Settings, load_settings
+from kiln.control_plane.watching import WITNESS_ROLE
 from kiln.errors import ExitStatus
+from kiln.records.log import DIRECTORY as LOG
 from kiln.records.store import FILE_NAME
 from kiln.trial.accelerator import STATE_FILE
 from kiln.vulnerabilities.database import FILE_NAME as ADVISORIES
@@ -44,7 +46,10 @@ def test_every_variable_has_its_row() -> None:
 
 def test_the_state_and_the_keyrings_are_where_the_page_says() -> None:
     state = Settings(Path("state"))
-    folders = {f"{path.name}/" for path in (state.store, state.cache, state.keys, state.runs)}
+    folders = {
+        f"{path.name}/"
+        for path in (state.store, state.cache, state.keys, state.runs, state.trust, Path(LOG), Path(WITNESS_ROLE))
+    }
     assert {words(row[0])[0] for row in rows(PAGE["State"])} == folders | {FILE_NAME, STATE_FILE, ADVISORIES}
     assert {str(path) for path in KEYRING_DIRECTORIES} <= set(words(PAGE["Mirrors"]))
 

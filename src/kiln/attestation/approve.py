@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kiln.attestation.signer import Signer, Stamper, sign_statement
 from kiln.attestation.trust import refused
+from kiln.errors import Domain, ExitStatus, KilnError
 from kiln.linux.files import write_atomic
 from kiln_wire import layout
 from kiln_wire.dsse import BundleError, read_bundle
@@ -49,6 +50,10 @@ def _leading(image: Path) -> Statement:
     try:
         return read_statement(read_bundle(path.read_bytes()).unverified_payload)
     except (OSError, BundleError, StatementError) as error:
-        raise refused(
-            "no-image", f"{path} can't be read: {error}", "give an image directory of `kiln build`"
+        raise KilnError(
+            Domain.ATTESTATION,
+            "no-image",
+            f"{path} can't be read: {error}",
+            hint="give an image directory that `kiln build` has made",
+            exit_status=ExitStatus.NOT_FOUND,
         ) from error

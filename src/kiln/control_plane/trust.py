@@ -74,15 +74,11 @@ def signing(settings: Settings, environment: Mapping[str, str], now: int) -> Sig
     root = store.ensure(now, first_roles=(DEFAULT_ROLE,), logs=(log.key,))
     signer = store.ring.signer(DEFAULT_ROLE)
     role_key = root.keys.get(signer.public_key.hint)
-    reason = "expired-key" if role_key is None or not role_key.active else role_key.problem(None, now)
+    renew = f"`kiln keys rotate {DEFAULT_ROLE}` makes a new one"
     if role_key is not None and role_key.revoked_at is not None:
-        reason = "revoked-key"
-    if reason:
-        raise refused(
-            reason,
-            f"the key {signer.public_key.hint} may not sign images: the trust root does not list it as current",
-            f"`kiln keys rotate {DEFAULT_ROLE}` makes a new one",
-        )
+        raise refused("revoked-key", f"the key {signer.public_key.hint} was revoked", renew)
+    if role_key is None or not role_key.active or role_key.problem(None, now):
+        raise refused("expired-key", f"the key {signer.public_key.hint} is not a current one of the trust root", renew)
     stamper = http_authority(settings.timestamp_authority) if settings.timestamp_authority else None
     return Signing(signer, stamper, log, root, settings.witnesses)
 
