@@ -27,7 +27,7 @@ from kiln.fetch.client import Fetcher
 from kiln.fetch.mirrors import Mirrors
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(Path(os.environ.get('EQ_LIBDIR', ROOT / 'libdir'))))
+sys.path.insert(0, str(Path(os.environ.get("EQ_LIBDIR", ROOT / "libdir"))))
 
 from osbuild.util.deb import repository  # noqa: E402
 
@@ -127,7 +127,7 @@ def ours(tree: LockedTree, state: Path, target: Path) -> None:
     }
     with ObjectStore(state / "store") as store:
         sources = MirrorSources(lambda: Fetcher(Mirrors.of_this_machine({}), NullSink()))
-        engine = Engine(store, Path(os.environ.get('EQ_LIBDIR', ROOT / 'libdir')), sources, NullSink())
+        engine = Engine(store, Path(os.environ.get("EQ_LIBDIR", ROOT / "libdir")), sources, NullSink())
         result = engine.build(engine.load(plan), ["os"])
         engine.export(result.objects["os"], target)
 
@@ -146,7 +146,17 @@ def theirs(tree: LockedTree, place: Path, target: Path) -> list[str]:
     """Build the tree with mmdebstrap from the same files, and return the command."""
     names = ",".join(package.name for package in tree.packages)
     source = f"deb [trusted=yes] copy://{place}/archive ./"
-    command = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={names}", "--mode=root", MERGED, "kiln", str(target), source]
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=apt",
+        f"--include={names}",
+        "--mode=root",
+        MERGED,
+        "kiln",
+        str(target),
+        source,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return command
 
@@ -164,8 +174,18 @@ def entries(root: Path) -> dict[str, Entry]:
                 content = path.readlink()
             elif stat.S_ISREG(status.st_mode):
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
-            xattrs = tuple((key, os.getxattr(path, key, follow_symlinks=False)) for key in os.listxattr(path, follow_symlinks=False))
-            found[f"/{path.relative_to(root)}"] = (kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, content, xattrs)
+            xattrs = tuple(
+                (key, os.getxattr(path, key, follow_symlinks=False))
+                for key in os.listxattr(path, follow_symlinks=False)
+            )
+            found[f"/{path.relative_to(root)}"] = (
+                kind,
+                stat.S_IMODE(status.st_mode),
+                status.st_uid,
+                status.st_gid,
+                content,
+                xattrs,
+            )
     return found
 
 

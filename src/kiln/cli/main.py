@@ -47,11 +47,11 @@ def _options(
 app.command()(build)
 app.command()(describe)
 app.command()(resolve)
-app.command()(lock)
 app.command(name="run")(run_image)
 app.command()(verify)
 app.command()(sbom)
 app.command()(doctor)
+app.add_typer(lock, name="lock")
 app.add_typer(feature, name="feature")
 app.add_typer(records, name="records")
 
