@@ -542,4 +542,80 @@ SYSTEMS: Final[dict[str, Documents]] = {
     "org.osbuild.bootupd.gen-metadata": ([options()], [options(path="/")]),
 }
 
-DOCUMENTS: Final[dict[str, Documents]] = {**CONFIGURATION, **ARCHIVES, **DISKS, **SYSTEMS}
+IMAGE: Final = {"inputs": {"image": {"type": "org.osbuild.files"}}}
+LIVE: Final = {"inputs": {"tree": {"type": "org.osbuild.tree"}, "squashfs": {"type": "org.osbuild.files"}}}
+ENTRY: Final = {"title": "Live", "cmdline": "quiet"}
+ESP: Final = {"filename": "e", "size": 8388608, "volid": "0123abcd", "label": "ESP"}
+VOLUME: Final = {"filename": "x.iso", "volid": "KILN", "fat-volid": "0123abcd", "vendor": "debian"}
+OUTPUTS: Final[dict[str, Documents]] = {
+    "org.kiln.disk-image": (
+        [{**options(filename="d.vmdk", format="vmdk", uuid=UUID), **IMAGE}],
+        [
+            {**options(filename="d", format="qcow2", uuid=UUID), **IMAGE},
+            {**options(filename="d", format="vdi"), **IMAGE},
+            {**options(filename="../d", format="vdi", uuid=UUID), **IMAGE},
+        ],
+    ),
+    "org.kiln.appliance": (
+        [{**options(filename="a.ova", kind="ova", name="a", uuid=UUID, cpus=1, **{"memory-mib": 64}), **IMAGE}],
+        [
+            {**options(filename="a", kind="x", name="a", uuid=UUID), **IMAGE},
+            {**options(filename="a", kind="ova", name="<a>", uuid=UUID), **IMAGE},
+        ],
+    ),
+    "org.kiln.verity": (
+        [{**options(filename="v", salt="00ff", **{"root-hash-file": "/h"}), "inputs": {"data": {}}}],
+        [
+            {**options(filename="v"), "inputs": {"data": {}}},
+            {**options(filename="v", salt="0", **{"root-hash-file": "/h"}), "inputs": {"data": {}}},
+        ],
+    ),
+    "org.kiln.esp": (
+        [
+            options(**ESP, files=[{"to": "/EFI/A", "from": "/usr/a"}, {"to": "/b", "text": ""}]),
+            {**options(**ESP, start=1048576, files=[{"to": "/u", "from": "input://uki/k"}]), "inputs": {"uki": {}}},
+        ],
+        [
+            options(**ESP, files=[{"to": "/EFI/../A", "from": "/usr/a"}]),
+            options(**ESP, files=[{"to": "/a", "from": "a"}]),
+            options(**ESP, files=[{"to": "/a"}]),
+            options(**ESP, files=[{"to": "/a", "from": "/b", "text": "c"}]),
+        ],
+    ),
+    "org.kiln.uki": (
+        [{**options(filename="k.efi", cmdline="root=x ro"), **TREE}],
+        [
+            {**options(filename="k.efi"), **TREE},
+            {**options(filename="k", cmdline="a\nb"), **TREE},
+            options(filename="k"),
+        ],
+    ),
+    "org.kiln.iso": (
+        [{**options(**VOLUME, entries=[ENTRY]), **LIVE}],
+        [
+            {**options(**VOLUME, entries=[]), **LIVE},
+            {**options(**VOLUME, entries=[{**ENTRY, "title": 'a" {'}]), **LIVE},
+            {**options(**{**VOLUME, "volid": "lower"}, entries=[ENTRY]), **LIVE},
+            {**options(**VOLUME, entries=[ENTRY]), **TREE},
+        ],
+    ),
+    "org.kiln.pxe": (
+        [{**options(cmdline="quiet"), **LIVE}],
+        [{**options(), **LIVE}, {**options(cmdline="a\nb"), **LIVE}, {**options(cmdline="a"), **TREE}],
+    ),
+    "org.kiln.oci": (
+        [
+            {
+                **options(filename="i.tar", architecture="amd64", layers=3, compression="zstd", config={"User": "a"}),
+                **TREE,
+            }
+        ],
+        [
+            {**options(filename="i.tar"), **TREE},
+            {**options(filename="i.tar", architecture="amd64", layers=2), **TREE},
+            {**options(filename="i.tar", architecture="amd64", compression="xz"), **TREE},
+        ],
+    ),
+}
+
+DOCUMENTS: Final[dict[str, Documents]] = {**CONFIGURATION, **ARCHIVES, **DISKS, **SYSTEMS, **OUTPUTS}

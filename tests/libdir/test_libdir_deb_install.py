@@ -126,4 +126,6 @@ def test_a_set_that_cannot_be_installed_is_refused_with_the_reason(
     assert "not a Debian package" in stage.refused("org.kiln.deb", {"architecture": "amd64"}, inputs=inputs)
     (packages / "b").unlink()
     (tree / "something").touch()
-    assert "not empty" in stage.refused("org.kiln.deb", {"architecture": "amd64"}, inputs=inputs)
+    assert "not empty, and dpkg is not installed" in stage.refused(
+        "org.kiln.deb", {"architecture": "amd64"}, inputs=inputs
+    )

@@ -13,6 +13,7 @@ Stage = Any
 
 PROGRAMS: Final = {
     "org.kiln.image": "sfdisk",
+    "org.kiln.oci": "tar",
     "org.kiln.overlay": "cp",
     "org.osbuild.dmverity": "veritysetup",
     "org.osbuild.erofs": "mkfs.erofs",
@@ -41,6 +42,8 @@ OLDER: Final[list[tuple[str, str, dict[str, Any]]]] = [
     ("org.osbuild.chmod", "chmod", {"items": {"/in": {"mode": "0600"}}}),
     ("org.osbuild.chown", "chown", {"items": {"/in": {"user": 0}}}),
     ("org.osbuild.copy", "cp", {"paths": [{"from": "tree:///in", "to": "tree:///out"}]}),
+    ("org.kiln.disk-image", "qemu-img", {"filename": "d", "format": "vdi", "uuid": UUID}),
+    ("org.kiln.appliance", "qemu-img", {"filename": "a", "kind": "ova", "name": "a", "uuid": UUID}),
     ("org.kiln.gpt", "sfdisk", {"filename": "disk", "uuid": UUID, "partitions": []}),
     (
         "org.kiln.ext4",

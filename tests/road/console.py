@@ -35,7 +35,7 @@ def boot(arguments: Sequence[str], directory: Path, until: str = "login:", *, ma
     """Boot a machine and return what its console said, up to *until* or to something that ends a boot."""
     log = directory / "serial.log"
     log.write_bytes(b"")
-    command = ["nice", "qemu-system-x86_64", "-M", machine, "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024"]
+    command = ["qemu-system-x86_64", "-M", machine, "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024"]
     command += ["-display", "none", "-monitor", "none", "-net", "none", "-no-reboot", "-serial", f"file:{log}"]
     with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:

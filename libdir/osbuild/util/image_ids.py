@@ -8,7 +8,9 @@ import re
 import struct
 import uuid
 
-VMDK_DESCRIPTOR_OFFSET = 512
+SECTOR_BYTES = 512
+VMDK_DESCRIPTOR_OFFSET = SECTOR_BYTES
+VMDK_DESCRIPTOR_SIZE = 36  # where the header says how many sectors it has
 VDI_UUIDS = 0x188  # creation, last change; the two behind them belong to other images
 VHD_EPOCH = 946684800  # seconds are counted from 2000-01-01
 VHD_FOOTER_BYTES = 512
@@ -36,14 +38,16 @@ def crc32c(data):
 
 
 def _vmdk(file, identifier, epoch):
+    file.seek(VMDK_DESCRIPTOR_SIZE)
+    (size,) = struct.unpack("<Q", file.read(8))
     file.seek(VMDK_DESCRIPTOR_OFFSET)
-    text = file.read(1024)
-    found = re.search(rb"\nCID=([0-9a-f]{8})\n", text)
-    if found is None:
+    text = file.read(size * SECTOR_BYTES).rstrip(b"\0")
+    # qemu-img writes as many digits as the number has; 0xffffffff and 0xfffffffe have meanings of their own.
+    text, count = re.subn(rb"\nCID=[0-9a-f]+\n", b"\nCID=%08x\n" % (identifier.int & 0x7FFFFFFF), text, count=1)
+    if not count:
         raise ValueError("the image has no descriptor in its second sector")
-    file.seek(VMDK_DESCRIPTOR_OFFSET + found.start(1))
-    # 0xffffffff and 0xfffffffe have meanings of their own.
-    file.write(b"%08x" % (identifier.int & 0x7FFFFFFF))
+    file.seek(VMDK_DESCRIPTOR_OFFSET)
+    file.write(text.ljust(size * SECTOR_BYTES, b"\0"))
 
 
 def _vdi(file, identifier, epoch):

@@ -5,6 +5,7 @@ state = "/var/lib/kiln"          # store, keys, records
 base = "debian-12"               # where a request names none
 hardening = "standard"           # likewise
 keyrings = ["/etc/kiln/keyrings"]
+accept_expired_indexes = false   # true for mirrors that are frozen on purpose
 remotes = ["ssh://builder@host?slots=2"]
 vex = ["/etc/kiln/vex"]          # OpenVEX or CycloneDX documents, or folders of them
 key_passphrase = "env:KILN_KEYS"        # secret that opens the key files; default: they are not encrypted
@@ -65,6 +66,8 @@ class Settings:
     keyrings: tuple[Path, ...] = ()
     remotes: tuple[Remote, ...] = ()
     mirrors: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    accept_expired_indexes: bool = False
+    """For mirrors that are frozen on purpose; every run that uses an expired index says so."""
     advisories: tuple[AdvisorySource, ...] = ()
     vex: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
@@ -141,6 +144,9 @@ def _apply(settings: Settings, path: Path) -> Settings:
         "base": lambda value: {"base": _text(path, "base", value)},
         "hardening": lambda value: {"hardening": _level(path, value)},
         "keyrings": lambda value: {"keyrings": tuple(path.parent / item for item in _texts(path, "keyrings", value))},
+        "accept_expired_indexes": lambda value: {
+            "accept_expired_indexes": _flag(path, "accept_expired_indexes", value)
+        },
         "remotes": lambda value: {"remotes": _remotes(path, value)},
         "mirrors": lambda value: {"mirrors": _mirrors(path, value)},
         "advisories": lambda value: {"advisories": _advisories(path, value)},
@@ -161,6 +167,12 @@ def _apply(settings: Settings, path: Path) -> Settings:
 def _text(path: Path, key: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise _bad(path, key, "expected a text that is not empty")
+    return value
+
+
+def _flag(path: Path, key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _bad(path, key, "expected true or false")
     return value
 
 

@@ -72,11 +72,15 @@ def configure(root, packages, progress):
     """Configure everything that is unpacked; *progress* gets the name of each package as it becomes installed.
 
     What every system has comes first, as with debootstrap: scripts use it without saying so (Debian policy, 3.8), such
-    as /etc/login.defs and the shadow files.
+    as /etc/login.defs and the shadow files. Then what others pre-depend on: they would be unpacked when it is
+    configured (policy, 7.2).
     """
-    first = _basis(packages)
-    if first:
-        _run(root, sorted(package.info_name for package in first), progress)
+    graph = _Graph(packages)
+    basis = graph.closure(filter(_is_basic, packages))
+    before = graph.closure(graph.pre_depended(packages)) - basis
+    for group in (basis, before):
+        if group:
+            _run(root, sorted(package.info_name for package in group), progress)
     _run(root, ["-a"], progress)
     root.run(["dpkg", *DPKG_OPTIONS, "--triggers-only", "-a"], env=ENVIRONMENT)
     audit = root.run(["dpkg", "--audit"], stdout=subprocess.PIPE)
@@ -84,29 +88,39 @@ def configure(root, packages, progress):
         raise RuntimeError("packages are not completely installed:\n" + audit.stdout.decode("utf-8", "replace"))
 
 
-def _basis(packages):
-    """Return the essential and required packages, apt, and what these depend on."""
-    providers = {}
-    for package in packages:
-        for name in [package.name, *_names(package.stanza.get("Provides", ""))]:
-            providers.setdefault(name, []).append(package)
-    chosen = [
-        package
-        for package in packages
-        if package.stanza.get("Essential") == "yes"
-        or package.stanza.get("Priority") == "required"
-        or package.name == "apt"
-    ]
-    found = set(chosen)
-    while chosen:
-        package = chosen.pop()
-        for field in ("Pre-Depends", "Depends"):
-            for name in _names(package.stanza.get(field, "")):
-                for provider in providers.get(name, ()):
-                    if provider not in found:
-                        found.add(provider)
-                        chosen.append(provider)
-    return found
+def _is_basic(package):
+    stanza = package.stanza
+    return stanza.get("Essential") == "yes" or stanza.get("Priority") == "required" or package.name == "apt"
+
+
+class _Graph:
+    """Who depends on whom among some packages; every one that provides a name counts."""
+
+    def __init__(self, packages):
+        self._providers = {}
+        for package in packages:
+            for name in [package.name, *_names(package.stanza.get("Provides", ""))]:
+                self._providers.setdefault(name, []).append(package)
+
+    def pre_depended(self, packages):
+        """Return the packages on which others pre-depend."""
+        return {found for package in packages for found in self._of(package, "Pre-Depends")}
+
+    def closure(self, packages):
+        """Return *packages* and everything that they depend on."""
+        pending = list(packages)
+        found = set(pending)
+        while pending:
+            package = pending.pop()
+            for other in [*self._of(package, "Pre-Depends"), *self._of(package, "Depends")]:
+                if other not in found:
+                    found.add(other)
+                    pending.append(other)
+        return found
+
+    def _of(self, package, field):
+        for name in _names(package.stanza.get(field, "")):
+            yield from self._providers.get(name, ())
 
 
 def _names(field):

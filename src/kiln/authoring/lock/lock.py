@@ -32,11 +32,14 @@ def make_lock(
     now: datetime,
     freshness: Freshness = DEFAULT_FRESHNESS,
     solver: Solver | None = None,
+    earlier: Lock | None = None,
+    update: tuple[str, ...] = (),
 ) -> Lock:
     """Return the lock of *resolution* for one architecture, from the indexes that its mirrors have at the time *now*.
 
     The trees are `build` (the tools that run the stages) and `image`. The same resolution and indexes give the same
-    lock. Indexes, and apt's private rooms, are kept below *cache*.
+    lock. Indexes, and apt's private rooms, are kept below *cache*. With an *earlier* lock, packages keep their versions
+    but for those that *update* names, as long as the mirrors have these versions and dependencies allow them.
 
     Raises KilnError(LOCK): what `verify_index`, `IndexReader.read` and `Solver.solve` say; (FETCH) for mirrors;
     (HOST): `missing-keyring`, `missing-tool`.
@@ -70,7 +73,11 @@ def make_lock(
     ):
         sink.emit(Progress(STEP, count, None, "packages", f"{tree} tree"))
         recommends = base.recommends and tree == IMAGE_TREE
-        trees.append(lock_tree(offer, solver, tree, roots, excluded=excluded, recommends=recommends))
+        trees.append(
+            lock_tree(
+                offer, solver, tree, roots, excluded=excluded, recommends=recommends, pins=_pins(earlier, tree, update)
+            )
+        )
         count += len(trees[-1].packages)
     sink.emit(Progress(STEP, count, count, "packages"))
     return Lock(
@@ -129,6 +136,14 @@ def image_roots(resolution: Resolution, essential: Iterable[str]) -> list[Root]:
     given += [Root(name, f"base {base.id}") for name in base.packages if name not in excluded]
     boot = [Root(name, f"boot {base.id}") for name in base.boot_packages if name not in excluded]
     return given + asked + boot
+
+
+def _pins(earlier: Lock | None, tree: str, update: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the names and versions of what shall stay as it was."""
+    if earlier is None:
+        return ()
+    packages = next((found.packages for found in earlier.trees if found.name == tree), ())
+    return tuple((package.name, package.version) for package in packages if package.name not in update)
 
 
 def _index(index: ReadIndex) -> LockedIndex:

@@ -17,8 +17,11 @@ from kiln.authoring.lock.names import PACKAGE_NAME
 from kiln.authoring.lock.packages import PackageRecord, Universe
 from kiln.errors import Domain, ExitStatus, KilnError, disk_full
 from kiln.linux import locks, process
+from kiln.linux.files import write_if_changed
 
 SOLVE_TIMEOUT_SECONDS: Final = 600.0
+PINS: Final = "etc/pins"
+"""Below the room, written for each question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class SolveRequest:
     wanted: tuple[str, ...]
     excluded: tuple[str, ...] = ()
     recommends: bool = False
+    pins: tuple[tuple[str, str], ...] = ()
+    """Name and version of packages for which this version is preferred to any other, as far as an index has it."""
 
 
 class Solver(Protocol):
@@ -57,10 +62,14 @@ class AptSolver:
         # --print-uris resolves as --simulate does, and leaves out the simulated unpacking, which takes three times
         # as long as the answer. A trailing minus removes; `check_names` saw to it that no wanted name has one.
         argv = [self._program, "-q", "-y", "--print-uris"]
+        pins = _preferences(request.pins)
+        if pins:
+            argv += ["-o", f"Dir::Etc::preferences={room.path / PINS}"]
         argv += ["-o", f"APT::Install-Recommends={str(request.recommends).lower()}", "install", "--"]
         argv += sorted(set(request.wanted)) + [f"{name}-" for name in sorted(set(request.excluded))]
         with locks.exclusive(self._rooms / "lock"):
             room.prepare()
+            write_if_changed(room.path / PINS, pins)
             done = process.run(
                 argv,
                 env=room.environment(),
@@ -74,6 +83,13 @@ class AptSolver:
         if done.status != 0:
             raise no_solution(request.tree, request.excluded, output, errors)
         return [_look_up(universe, indexes, line) for line in output.splitlines() if line.startswith("'")]
+
+
+def _preferences(pins: tuple[tuple[str, str], ...]) -> bytes:
+    """Return the text of apt_preferences(5); a priority above 1000 wins even where the version is older."""
+    return "".join(
+        f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n" for name, version in pins
+    ).encode()
 
 
 def check_names(universe: Universe, request: SolveRequest) -> None:

@@ -66,13 +66,14 @@ def lock_tree(
     *,
     excluded: tuple[str, ...] = (),
     recommends: bool = False,
+    pins: tuple[tuple[str, str], ...] = (),
 ) -> LockedTree:
     """Return the packages that hold *roots*. No program is taken at its word: the choice is checked to be whole.
 
     Raises KilnError(LOCK): `unknown-package`, `no-solution`.
     """
     wanted = tuple(dict.fromkeys(root.package for root in roots))
-    chosen = solver.solve(offer.universe, offer.indexes, SolveRequest(name, wanted, excluded, recommends))
+    chosen = solver.solve(offer.universe, offer.indexes, SolveRequest(name, wanted, excluded, recommends, pins))
     try:
         explanations = explain(chosen, roots)
     except UnmetRootError as error:

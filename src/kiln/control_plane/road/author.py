@@ -92,11 +92,23 @@ def kept_lock(path: Path, resolution: Resolution) -> Lock | None:
     return lock if lock.resolution_digest == resolution_digest(resolution) else None
 
 
-def new_lock(resolution: Resolution, settings: Settings, sink: Sink, now: datetime) -> Lock:
-    """Make a lock from what the mirrors have now. Raises KilnError(LOCK, FETCH, HOST)."""
+def new_lock(
+    resolution: Resolution,
+    settings: Settings,
+    sink: Sink,
+    now: datetime,
+    *,
+    earlier: Lock | None = None,
+    update: tuple[str, ...] = (),
+) -> Lock:
+    """Make a lock from what the mirrors have now; with *earlier*, only the packages *update* become newer.
+
+    Raises KilnError(LOCK, FETCH, HOST).
+    """
     # Here, because a run that keeps its lock needs neither an HTTP client nor a solver.
     from kiln.authoring.lock.keyrings import Keyrings  # noqa: PLC0415
     from kiln.authoring.lock.lock import make_lock  # noqa: PLC0415
+    from kiln.authoring.lock.release import Freshness  # noqa: PLC0415
     from kiln.fetch.client import Fetcher  # noqa: PLC0415
     from kiln.fetch.mirrors import Mirrors  # noqa: PLC0415
 
@@ -110,6 +122,9 @@ def new_lock(resolution: Resolution, settings: Settings, sink: Sink, now: dateti
             cache=settings.cache,
             sink=sink,
             now=now,
+            freshness=Freshness(accept_expired=settings.accept_expired_indexes),
+            earlier=earlier,
+            update=update,
         )
 
 

@@ -165,6 +165,7 @@ class _Run:
     def read(self, mirrors: tuple[Mirror, ...], urls: tuple[tuple[str, str], ...]) -> Offer:
         """Return what *mirrors* offer now (`kiln.authoring.unlocked.lock.Archives`)."""
         from kiln.authoring.lock.keyrings import Keyrings  # noqa: PLC0415
+        from kiln.authoring.lock.release import Freshness  # noqa: PLC0415
         from kiln.authoring.lock.trees import read_offer  # noqa: PLC0415
 
         self.mirrors = urls
@@ -177,6 +178,7 @@ class _Run:
                 cache=self.settings.cache,
                 sink=self.sink,
                 now=self.clock(),
+                freshness=Freshness(accept_expired=self.settings.accept_expired_indexes),
             )
 
     def _open_fetcher(self) -> AbstractContextManager[Fetcher]:
