@@ -434,3 +434,19 @@ def test_a_changed_device_is_not_taken_from_the_cache_though_the_public_id_is_th
     assert first.stages[1].id == second.stages[1].id
     assert not second.stages[1].cached
     assert first.objects["os"] != second.objects["os"]
+
+
+def test_an_encrypted_device_is_opened_on_its_parent_and_closed_before_it(make_engine, manifest, tmp_path, monkeypatch):
+    # The kernels of most build machines have no dm-crypt: the programs that would speak to it write down what they do.
+    programs, log = tmp_path / "programs", tmp_path / "log"
+    programs.mkdir()
+    for name, text in (("cryptsetup", "cat; echo"), ("dmsetup", "echo 1:3 >&3")):
+        (programs / name).write_text(f"#!/bin/sh\nexec 3>&1 >>{log}\necho {name} $1 $2 $3\n{text}\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/sbin:/usr/bin")
+    inner = {"type": "org.osbuild.luks2", "parent": "disk", "options": {"passphrase": "secret"}}
+    seeing = "d = args['devices']['inner']\nassert d['path'] == '/dev/mapper/' + d['name'], d\nos.stat(d['path'])"
+    stages = [script(DISK), script(seeing, devices={**LOOPBACK, "inner": inner})]
+    build(make_engine(), manifest(os={"stages": stages}), "os")
+    said = log.read_text(encoding="utf-8").split()
+    assert [word for word in said if word in ("open", "secret", "info", "close")] == ["open", "secret", "info", "close"]

@@ -526,6 +526,18 @@ SYSTEMS: Final[dict[str, Documents]] = {
         [options(repo="/repo", remotes=[{"name": "a", "url": "x", "branches": ["b"], "gpgkeypaths": ["/k"]}])],
         [options(), options(repo="/repo", remotes=[{"name": "a"}])],
     ),
+    "org.osbuild.ostree.preptree": (
+        [options(), options(**{"etc_group_members": ["wheel"], "initramfs-args": ["--x"], "tmp-is-dir": False})],
+        [options(etc_group_members="wheel"), options(tmp=True)],
+    ),
+    "org.osbuild.ostree.selinux": (
+        [options(deployment={"osname": "o", "ref": "r", "serial": 1}), options(deployment={"default": True})],
+        [options(), options(deployment={"osname": "o"}), options(deployment={"default": True, "ref": "r"})],
+    ),
+    "org.osbuild.ostree.sign": (
+        [options(repo="/repo", ref="a/b", key="/etc/key")],
+        [options(repo="/repo", ref="a/b"), options(repo="/repo", ref="a", key="/../key")],
+    ),
     "org.osbuild.ostree.passwd": ([{**options(), **COMMITS}], [{**options(), "inputs": {}}]),
     "org.osbuild.ostree.encapsulate": (
         [{**options(filename="x", cmd=["/x"], labels=["a=b"], max_layers=4), "inputs": {"commit": {}}}],

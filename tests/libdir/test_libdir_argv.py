@@ -108,6 +108,7 @@ def test_a_failing_program_fails_the_stage(stage: Stage, tree: Path) -> None:
             {"compression": {"method": "lz4"}, "exclude_paths": ["boot/.*", "tmp"]},
             ["-comp", "lz4", "-regex", "-e", "boot/.*", "tmp"],
         ),
+        ({}, ["-comp", "gzip"]),
     ],
 )
 def test_squashfs(stage: Stage, tree: Path, options: dict[str, Any], arguments: list[str]) -> None:
@@ -121,7 +122,15 @@ def test_squashfs(stage: Stage, tree: Path, options: dict[str, Any], arguments: 
     ("form", "arguments"),
     [
         ({"type": "raw"}, ["raw"]),
-        ({"type": "qcow2", "compat": "1.1"}, ["qcow2", "-o", "compat=1.1"]),
+        ({"type": "qcow2", "compat": "1.1"}, ["qcow2", "-c", "-o", "compat=1.1"]),
+        ({"type": "qcow2", "compression": False}, ["qcow2"]),
+        ({"type": "vdi"}, ["vdi"]),
+        (
+            {"type": "vmdk", "adapter_type": "ide", "compat6": True, "subformat": "streamOptimized"},
+            ["vmdk", "-c", "-o", "adapter_type=ide,compat6,subformat=streamOptimized"],
+        ),
+        ({"type": "vpc"}, ["vpc", "-o", "subformat=fixed,force_size"]),
+        ({"type": "vpc", "subformat": "dynamic", "force_size": False}, ["vpc", "-o", "subformat=dynamic"]),
         (
             {"type": "qcow2", "compression": True, "compression-type": "zstd"},
             ["qcow2", "-c", "-o", "compression_type=zstd"],

@@ -127,9 +127,11 @@ DOCUMENTS: Final[dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]] =
         [
             options(filesystems=[{"uuid": UUID, "path": "/", "vfs_type": "ext4", "options": "ro", "passno": 1}]),
             options(filesystems=[{"label": "a b", "path": "none"}, {"device": "/dev/x", "path": "swap"}]),
+            options(filesystems=[], ostree={"deployment": {"default": True}}),
         ],
         [
             options(filesystems=[{"path": "/"}]),
+            options(filesystems=[], ostree={"deployment": {"osname": "o"}}),
             options(filesystems=[{"uuid": UUID, "label": "two", "path": "/"}]),
             options(filesystems=[{"uuid": UUID, "path": "relative"}]),
             options(filesystems=[{"uuid": UUID, "path": "/", "options": "a b"}]),
@@ -140,7 +142,12 @@ DOCUMENTS: Final[dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]] =
         [options(groups={"-a": {}}), options(groups={"a": {"gid": -1}}), options(groups={"A B": {}})],
     ),
     "org.osbuild.grub2.inst": (
-        [options(**GRUB), options(**{**GRUB, "prefix": {"type": "path", "path": "/grub"}})],
+        [
+            options(**GRUB),
+            options(**{**GRUB, "prefix": {"type": "path", "path": "/grub"}}),
+            options(**{**without(GRUB, "location"), "prefix": {"path": "/grub"}}),
+            options(**{**GRUB, "core": {**CORE, "filesystem": "iso9660", "binary": "grub2-mkimage"}}),
+        ],
         [
             options(**{**GRUB, "platform": "x86_64-efi"}),
             options(**{**GRUB, "location": 0}),
@@ -162,10 +169,11 @@ DOCUMENTS: Final[dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]] =
         [options(**{"first-boot": True}), options()],
     ),
     "org.osbuild.mkdir": (
-        [options(paths=[{"path": "/a", "mode": 448, "parents": True, "exist_ok": True}])],
+        [options(paths=[{"path": "/a", "mode": 448, "parents": True, "exist_ok": True}, {"path": "a/b"}])],
         [
-            options(paths=[{"path": "a"}]),
+            options(paths=[{"path": ""}]),
             options(paths=[{"path": "/a/../../b"}]),
+            options(paths=[{"path": "../b"}]),
             options(paths=[{"path": "/a", "mode": 4096}]),
         ],
     ),
@@ -175,18 +183,32 @@ DOCUMENTS: Final[dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]] =
             {
                 **options(filename="x.qcow2", format={"type": "qcow2", "compression": True, "compat": "1.1"}),
                 "inputs": {"image": {"type": "org.osbuild.files"}},
-            }
+            },
+            {
+                **options(filename="x", format={"type": "vmdk", "subformat": "streamOptimized", "compat6": True}),
+                "inputs": {"image": {}},
+            },
+            {
+                **options(filename="x", format={"type": "vpc", "subformat": "dynamic", "force_size": False}),
+                "inputs": {"image": {}},
+            },
         ],
         [
+            {**options(filename="x", format={"type": "vmdk", "adapter_type": "scsi"}), "inputs": {"image": {}}},
             {**options(filename="x", format={"type": "iso"}), "inputs": {"image": {}}},
             {**options(filename="x", format={"type": "qcow2", "compat": "1.1,x=y"}), "inputs": {"image": {}}},
             {**options(filename="x", format={"type": "raw"}), "inputs": {}},
         ],
     ),
     "org.osbuild.squashfs": (
-        [{**options(filename="x", compression={"method": "xz", "options": {"bcj": "x86"}}), **TREE}],
+        [
+            {**options(filename="x", compression={"method": "xz", "options": {"bcj": "x86"}}), **TREE},
+            {**options(filename="x", source="input://tree/usr"), **TREE},
+            {**options(filename="x", source="mount://root/"), **TREE, "mounts": [], "devices": {}},
+        ],
         [
             {**options(filename="x", compression={"method": "none"}), **TREE},
+            {**options(filename="x", source="/etc"), **TREE},
             {**options(filename="x", compression={"method": "xz"}, **{"block-size": 100}), **TREE},
             {**options(filename="x", compression={"method": "xz"}), "inputs": {}},
         ],
@@ -202,8 +224,16 @@ DOCUMENTS: Final[dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]] =
         ],
     ),
     "org.osbuild.systemd": (
-        [options(enabled_services=["a@b.service"], masked_services=["x.timer"], default_target="graphical.target")],
-        [options(enabled_services=["a b"]), options(default_target="a.service"), options(enabled_services="a")],
+        [
+            options(enabled_services=["a@b.service"], masked_services=["x.timer"], default_target="graphical.target"),
+            options(masked_generators=["systemd-gpt-auto-generator"]),
+        ],
+        [
+            options(masked_generators=["../x"]),
+            options(enabled_services=["a b"]),
+            options(default_target="a.service"),
+            options(enabled_services="a"),
+        ],
     ),
     "org.osbuild.timezone": (
         [options(zone="Europe/Berlin"), options(zone="Etc/GMT+1")],

@@ -224,3 +224,52 @@ def test_a_tree_is_committed_deployed_and_its_var_filled(
         stage.ok("org.osbuild.ostree.fillvar", {"deployment": deployment})
     var = stage.tree / "ostree/deploy/k/var"
     assert {"lib", "log", "home", "srv"} <= {path.name for path in var.iterdir()}
+
+
+def test_a_commit_is_signed_with_a_key_of_the_tree(stage: Stage) -> None:
+    stage.fakes.add("ostree")
+    stage.ok("org.osbuild.ostree.sign", {"repo": "/repo", "ref": "a/b", "key": "/etc/key"})
+    repo, key = f"--repo={stage.tree}/repo", f"--keys-file={stage.tree}/etc/key"
+    assert stage.fakes.calls == [["ostree", "sign", repo, "--sign-type=ed25519", key, "a/b"]]
+
+
+def test_a_tree_gets_the_layout_of_ostree(stage: Stage) -> None:
+    stage.fakes.add("rpm-ostree", does='cp "$4" "$3/treefile"')
+    for path in ("etc/machine-id", "usr/bin/sh", "home/me/file", "boot/vmlinuz", "srv/gone", "var/lib/x"):
+        put(stage.tree, path, path)
+    stage.ok("org.osbuild.ostree.preptree", {"etc_group_members": ["wheel"], "tmp-is-dir": False})
+    settings = json.loads((stage.tree / "treefile").read_text(encoding="utf-8"))
+    assert (settings["boot-location"], settings["machineid-compat"]) == ("new", True)
+    assert settings["etc-group-members"] == ["wheel"]
+    names = {path.name: str(path.readlink()) if path.is_symlink() else "" for path in stage.tree.iterdir()}
+    assert names == {
+        **dict.fromkeys(["boot", "dev", "proc", "run", "sys", "sysroot", "treefile", "usr", "var"], ""),
+        "home": "var/home",
+        "media": "run/media",
+        "mnt": "var/mnt",
+        "opt": "var/opt",
+        "ostree": "sysroot/ostree",
+        "root": "var/roothome",
+        "srv": "var/srv",
+        "tmp": "sysroot/tmp",
+    }
+    assert (stage.tree / "usr/etc/machine-id").exists()
+    assert (stage.tree / "var/home/me/file").exists()
+
+
+@pytest.mark.root
+def test_a_deployment_and_its_var_are_labelled(stage: Stage) -> None:
+    stage.fakes.add("setfiles")
+    deployment = stage.tree / "ostree/deploy/k/deploy/abc.0"
+    put(deployment, "etc/selinux/config", "# x\nSELINUX=enforcing\nSELINUXTYPE=targeted\n")
+    (deployment / "var").mkdir()
+    (stage.tree / "ostree/deploy/k/var").mkdir()
+    stage.ok("org.osbuild.ostree.selinux", {"deployment": {"default": True}})
+    contexts = f"{deployment}/etc/selinux/targeted/contexts/files/file_contexts"
+    assert stage.fakes.calls == [
+        ["setfiles", "-F", "-r", str(deployment), contexts, str(deployment)],
+        ["setfiles", "-F", "-r", str(deployment), contexts, f"{deployment}/var/"],
+    ]
+    put(deployment, "etc/selinux/config", "SELINUX=disabled\n")
+    said = stage.refused("org.osbuild.ostree.selinux", {"deployment": {"default": True}})
+    assert said == "org.osbuild.ostree.selinux: the deployment has no SELinux policy\n"

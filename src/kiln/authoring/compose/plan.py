@@ -223,7 +223,7 @@ def _qcow2_pipeline(resolution: Resolution, lock: Lock) -> Json:
                 "inputs": {"image": file_input(DISK_PIPELINE, DISK_FILE)},
                 "options": {
                     "filename": f"{resolution.name}.qcow2",
-                    "format": {"type": "qcow2", "compat": "1.1"},
+                    "format": {"type": "qcow2", "compat": "1.1", "compression": False},
                 },
             }
         ],
