@@ -104,7 +104,8 @@ def test_every_file_of_an_image_directory_has_its_row() -> None:
     names = {value for name, value in vars(layout).items() if name.isupper() and isinstance(value, str)}
     files = {name for name in names if "/" not in name and ":" not in name}
     files -= {layout.EVIDENCE, layout.ATTESTATIONS, layout.BUNDLE_SUFFIX}
-    assert listed == files | directories | {layout.REPORT, "<name>.qcow2", "<name>.squashfs"}
+    evidence = {layout.REPORT, layout.INVENTORY, layout.SCAN}
+    assert listed == files | directories | evidence | {"<name>.qcow2", "<name>.squashfs"}
 
 
 def test_every_statement_has_its_row_with_its_predicate_type() -> None:

@@ -11,9 +11,10 @@ def replace(target, patterns):
     new = target + ".replace"
     with open(target, encoding="utf-8") as source, open(new, "w", encoding="utf-8") as result:
         for line in source:
+            changed = line
             for pattern, text in compiled:
-                line = pattern.sub(text, line)
-            result.write(line)
+                changed = pattern.sub(text, changed)
+            result.write(changed)
     os.rename(new, target)
 
 
