@@ -42,7 +42,7 @@ def map_input(entry: Input, context: InputContext) -> tuple[Mount, dict[str, Any
     """Prepare an input; return its mount and what the stage is told about it. Raises KilnError, OSError."""
     inside = f"{INSIDE}/{entry.name}"
     if entry.type == TREE:
-        return Mount("ro", inside, str(_tree(entry, context))), {"path": inside, "data": {}}
+        return Mount("ro", inside, str(_tree(entry, context))), {"path": inside}
     if entry.origin == ORIGIN_SOURCE:
         directory, found = _source_files(entry, context)
     else:
