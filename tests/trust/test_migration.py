@@ -35,6 +35,7 @@ def _prove(inputs: AttestInputs, settings: Settings, now: int) -> Proof:
         report=inputs.report,
         settings=settings,
         environment={},
+        remote=False,
         invocation_id="run-1",
         started=inputs.started,
         clock=lambda: datetime.fromtimestamp(now, UTC),
