@@ -168,12 +168,14 @@ class ArchiveFiles:
         if len(header) != _LOCAL.size:
             raise _malformed(info.filename, "has no header")
         magic, version, flags, method, time, date, crc, packed, size, name_length, extra_length = _LOCAL.unpack(header)
-        stated = (version, flags, method, time, date, crc)
-        listed = (info.extract_version, info.flag_bits, info.compress_type, 0, 0x21, info.CRC)
-        if magic != _LOCAL_MAGIC or stated != listed:
+        stated = (flags, method, time, date, crc)
+        listed = (info.flag_bits, info.compress_type, 0, 0x21, info.CRC)
+        # the directory's version also depends on how far behind the entry lies, the header's does not
+        if magic != _LOCAL_MAGIC or version not in _VERSIONS or stated != listed:
             raise _malformed(info.filename, "has a header that says something else than the directory")
         big = bool(extra_length)
-        if (packed, size) != ((_BIG, _BIG) if big else (info.compress_size, info.file_size)):
+        real = (info.compress_size, info.file_size)
+        if (packed, size) != real and not (big and (packed, size) == (_BIG, _BIG)):
             raise _malformed(info.filename, "has another size in its header")
         name_at = info.header_offset + _LOCAL.size
         rest = os.pread(self._file, name_length + extra_length, name_at)

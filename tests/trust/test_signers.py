@@ -305,3 +305,25 @@ def _digest():  # type: ignore[no-untyped-def]
 def _directory(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+@pytest.mark.parametrize("algorithm", ["ecdsa-p256", "ed25519"])
+def test_securesystemslib_verifies_what_we_sign(tmp_path: Path, algorithm: str) -> None:
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.signer import Signature
+
+    from kiln.attestation.trust_author import tuf_key
+    from kiln_wire.dsse import STATEMENT_PAYLOAD_TYPE
+
+    signer = open_signer(tmp_path / "keys", algorithm=algorithm)
+    key = tuf_key(signer.public_key)
+    bundle = read_bundle(sign_statement(signer, PAYLOAD))
+    for payload, good in ((PAYLOAD, True), (PAYLOAD[:-1] + b"]", False)):
+        signature = Signature(key.keyid, bundle.signature.hex())
+        envelope = Envelope(payload, STATEMENT_PAYLOAD_TYPE, {key.keyid: signature})
+        if good:
+            assert key.keyid in envelope.verify([key], 1)
+        else:
+            with pytest.raises(VerificationError):
+                envelope.verify([key], 1)
