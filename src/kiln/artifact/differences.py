@@ -48,6 +48,13 @@ def explain_squashfs(name: str, before: Path, after: Path, work: Path) -> list[F
     ]
 
 
+def explain_file(name: str, before: Path, after: Path, work: Path) -> list[FileDifference]:
+    """Return why two outputs differ that are not taken apart here: lists, archives. *work* is not needed."""
+    del work
+    cause, detail = _explained([before, after], "", "")
+    return [FileDifference(name, "", "changed", cause, detail)]
+
+
 def explain_disk(name: str, before: Path, after: Path, work: Path) -> list[FileDifference]:
     """Return the partitions and files in which two disk images differ, raw or qcow2."""
     raws = []

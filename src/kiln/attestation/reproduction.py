@@ -29,7 +29,8 @@ class Output:
 
     name: str
     expected: Digest
-    got: Digest
+    got: Digest | None
+    """None where the rebuild did not make it."""
 
     @property
     def identical(self) -> bool:

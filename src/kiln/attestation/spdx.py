@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from kiln.artifact.stock import StockedPackage, TreeFile
@@ -15,6 +16,14 @@ _DOCUMENT: Final = "SPDXRef-DOCUMENT"
 _IMAGE: Final = "SPDXRef-Image"
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9.-]")
 _UNKNOWN: Final = "NOASSERTION"
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The files of a package with their ids in the document."""
+
+    files: Sequence[TreeFile]
+    ids: list[str]
 
 
 def spdx(bill: Bill) -> dict[str, Any]:
@@ -28,9 +37,10 @@ def spdx(bill: Bill) -> dict[str, Any]:
         item.purl: f"SPDXRef-Package-{number}-{_NOT_IN_ID.sub('-', item.package.name)}"
         for number, item in enumerate(listed, start=1)
     }
-    groups = [(_IMAGE, owned.get("", ()))]
-    groups += [(ids[item.purl], owned.get(package_id(item.package), ())) for item in listed]
-    files = [(f"SPDXRef-File-{number}", owner, file) for number, (owner, file) in enumerate(_each(groups), start=1)]
+    groups = [owned.get("", ()), *(owned.get(package_id(item.package), ()) for item in listed)]
+    files = [file for group in groups for file in group]
+    file_ids = (f"SPDXRef-File-{number}" for number in range(1, len(files) + 1))
+    contents = [_Content(group, [next(file_ids) for _ in group]) for group in groups]
     document: dict[str, Any] = {
         "spdxVersion": "SPDX-2.3",
         "SPDXID": _DOCUMENT,
@@ -43,33 +53,30 @@ def spdx(bill: Bill) -> dict[str, Any]:
         },
         "documentDescribes": [_IMAGE],
         "packages": [
-            _image(bill, groups[0][1]),
+            _image(bill, contents[0]),
             *(
-                _package(item, spdx_id, licences.get(package_id(item.package)), content)
-                for item, (spdx_id, content) in zip(listed, groups[1:], strict=True)
+                _package(item, ids[item.purl], licences.get(package_id(item.package)), content)
+                for item, content in zip(listed, contents[1:], strict=True)
             ),
         ],
         "relationships": [
             _relationship(_DOCUMENT, "DESCRIBES", _IMAGE),
             *(_relationship(_IMAGE, "CONTAINS", ids[item.purl]) for item in listed),
             *(_relationship(ids[item.purl], "DEPENDS_ON", ids[target]) for item in listed for target in item.depends),
-            *(_relationship(owner, "CONTAINS", file_id) for file_id, owner, _ in files),
         ],
     }
     if files:
-        document["files"] = [_file(file_id, file) for file_id, _, file in files]
+        document["files"] = [
+            _file(spdx_id, file)
+            for content in contents
+            for spdx_id, file in zip(content.ids, content.files, strict=True)
+        ]
     if bill.inventory.licence_texts:
         document["hasExtractedLicensingInfos"] = [
             {"licenseId": reference, "name": reference.removeprefix("LicenseRef-"), "extractedText": text}
             for reference, text in bill.inventory.licence_texts
         ]
     return document
-
-
-def _each(groups: Iterable[tuple[str, Sequence[TreeFile]]]) -> Iterator[tuple[str, TreeFile]]:
-    for owner, files in groups:
-        for file in files:
-            yield owner, file
 
 
 def _file(spdx_id: str, file: TreeFile) -> dict[str, Any]:
@@ -79,16 +86,24 @@ def _file(spdx_id: str, file: TreeFile) -> dict[str, Any]:
     return {"SPDXID": spdx_id, "fileName": f".{file.path}", "checksums": checksums}
 
 
-def _analysed(files: Sequence[TreeFile]) -> dict[str, Any]:
-    """Return what a package says about its files; the code is the SHA-1 of their sorted SHA-1s (section 7.9)."""
-    if not files:
+def _analysed(content: _Content) -> dict[str, Any]:
+    """Return what a package says about its files; the code is the SHA-1 of their sorted SHA-1s (section 7.9).
+
+    `hasFiles` and not a relationship for each file: an image of a desktop has 150,000, and its SBOM must stay below
+    what a verifier reads. Both mean the same (section 11.1, CONTAINS).
+    """
+    if not content.files:
         return {"filesAnalyzed": False}
-    joined = "".join(sorted(file.sha1 for file in files)).encode("ascii")
+    joined = "".join(sorted(file.sha1 for file in content.files)).encode("ascii")
     code = hashlib.sha1(joined, usedforsecurity=False).hexdigest()
-    return {"filesAnalyzed": True, "packageVerificationCode": {"packageVerificationCodeValue": code}}
+    return {
+        "filesAnalyzed": True,
+        "hasFiles": content.ids,
+        "packageVerificationCode": {"packageVerificationCodeValue": code},
+    }
 
 
-def _image(bill: Bill, unowned: Sequence[TreeFile]) -> dict[str, Any]:
+def _image(bill: Bill, unowned: _Content) -> dict[str, Any]:
     others = ", ".join(f"{artifact.name} {artifact.digest}" for artifact in bill.artifacts)
     return {
         "SPDXID": _IMAGE,
@@ -105,9 +120,7 @@ def _image(bill: Bill, unowned: Sequence[TreeFile]) -> dict[str, Any]:
     }
 
 
-def _package(
-    item: Component, spdx_id: str, licence: StockedPackage | None, files: Sequence[TreeFile]
-) -> dict[str, Any]:
+def _package(item: Component, spdx_id: str, licence: StockedPackage | None, content: _Content) -> dict[str, Any]:
     package = item.package
     expression = licence.licence if licence is not None else _UNKNOWN
     declared = licence is not None and licence.licence_source == "dep5"
@@ -118,7 +131,7 @@ def _package(
         "packageFileName": package.path.rpartition("/")[2],
         "supplier": f"Organization: {item.supplier}",
         "downloadLocation": _UNKNOWN,
-        **_analysed(files),
+        **_analysed(content),
         "checksums": _checksums(package.digest),
         "sourceInfo": f"built from the source package {package.source} {package.source_version}",
         "licenseConcluded": expression,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import kiln
-from kiln.artifact.differences import FileDifference, explain_disk, explain_squashfs
+from kiln.artifact.differences import FileDifference, explain_disk, explain_file, explain_squashfs
 from kiln.artifact.stock import TreeFile, read_inventory
 from kiln.attestation.provenance import time_text
 from kiln.attestation.reproduction import Output, Reproduction, Voice, reproduction_document, tally
@@ -38,6 +38,7 @@ from kiln_wire.statement import REPRODUCTION_TYPE, Statement, StatementError, re
 if TYPE_CHECKING:
     from kiln.fetch.client import Fetcher
 
+DISKS: Final = (".qcow2", ".raw", ".img", ".vmdk", ".vdi", ".vhd", ".vhdx")
 LISTS: Final = (layout.SQUASHFS_HASHES, layout.DPKG_MANIFEST)
 """Outputs beside the artifacts that a rebuild makes, too."""
 
@@ -91,6 +92,7 @@ def reproduce(
                 open_fetcher=lambda: _fetcher(settings, sink),
                 steps=steps,
                 running=running,
+                background=store is not None,
             )
         with steps.run("compare", "comparing the outputs") as running:
             outputs = _outputs(expected, output, produced)
@@ -191,7 +193,7 @@ def _expected(directory: Path, attested: Statement) -> dict[str, Digest]:
 def _outputs(expected: Mapping[str, Digest], output: Path, produced: Produced) -> tuple[Output, ...]:
     got = {artifact.name: artifact.digest for artifact in produced.artifacts}
     got |= {name: Digest.of_file(output / name) for name in LISTS}
-    return tuple(Output(name, digest, got[name]) for name, digest in sorted(expected.items()) if name in got)
+    return tuple(Output(name, digest, got.get(name)) for name, digest in sorted(expected.items()))
 
 
 def _differences(directory: Path, output: Path, outputs: Sequence[Output], work: Path) -> list[FileDifference]:
@@ -200,14 +202,21 @@ def _differences(directory: Path, output: Path, outputs: Sequence[Output], work:
         if item.identical:
             continue
         before, after = directory / item.name, output / item.name
-        if not before.exists():
-            found.append(FileDifference(item.name, "", "missing", "unknown", "the original is not there to look into"))
-        elif item.name.endswith((".squashfs", ".qcow2")):
-            explain = explain_squashfs if item.name.endswith(".squashfs") else explain_disk
+        if not before.exists() or item.got is None:
+            where = "original is not there" if item.got is not None else "rebuild did not make it"
+            found.append(FileDifference(item.name, "", "missing", "unknown", where))
+        else:
             with tempfile.TemporaryDirectory(prefix="explain-", dir=work) as temporary:
-                found += explain(item.name, before, after, Path(temporary))
+                found += _explainer(item.name)(item.name, before, after, Path(temporary))
     found += _ownership(directory, output)
     return found
+
+
+def _explainer(name: str) -> Callable[[str, Path, Path, Path], list[FileDifference]]:
+    """Return what looks into an output of this name."""
+    if name.endswith(".squashfs"):
+        return explain_squashfs
+    return explain_disk if name.endswith(DISKS) else explain_file
 
 
 def _ownership(directory: Path, output: Path) -> list[FileDifference]:

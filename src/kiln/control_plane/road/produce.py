@@ -77,13 +77,16 @@ def produce(
     steps: Steps,
     running: Running,
     remotes: Sequence[Remote] = (),
+    background: bool = True,
 ) -> Produced:
     """Build *plan* and put its artifacts, inventories and build log into *directory*; *outputs* are further forms.
+
+    Without *background* no process goes on cleaning the store when this has returned.
 
     Raises KilnError(FETCH, ENGINE, STORE).
     """
     sink = steps.sink
-    with ObjectStore(store_root) as store:
+    with ObjectStore(store_root, background=background) as store:
         fetcher = CountedSources(open_fetcher, steps, running)
         engine = Engine(store, libdir, fetcher, sink, limits=limits, remotes=remotes)
         exports = [*EXPORTS, *map(pipeline_name, outputs)]
