@@ -394,6 +394,21 @@ def test_a_sandbox_that_the_server_cannot_make_is_made_by_bubblewrap(make_engine
     assert read(result.objects["os"], "a") == "1"
 
 
+def test_a_forked_stage_is_made_in_its_control_group(make_engine, manifest, only_forks, monkeypatch):
+    from kiln.linux import cgroup_hierarchies
+    from kiln.linux.confinement import Confinement
+
+    if cgroup_hierarchies.detect().unified is None:
+        pytest.skip("for hosts with control groups of version 2")
+
+    def moved(self, pid):
+        raise AssertionError("it was moved, for which a machine waits for all its processors")
+
+    monkeypatch.setattr(Confinement, "enter", moved)
+    script = "assert set(line.split(':', 2)[2] for line in open('/proc/self/cgroup')) == {'/\\n'}"
+    build(make_engine(), manifest(os=[script]), "os")
+
+
 def test_each_stage_has_its_own_random_numbers(make_engine, manifest, only_forks):
     script = "import random, tempfile; print(random.random(), tempfile.mktemp())"
     result = build(make_engine(), manifest(os=[script + "#1", script + "#2", script + "#3"]), "os")

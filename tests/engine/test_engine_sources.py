@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import lzma
+import threading
 
 import pytest
 
-from kiln.errors import KilnError
+from kiln.engine.execution.model import StageFailedError
+from kiln.engine.execution.observer import NullObserver
+from kiln.errors import Domain, KilnError
 
 pytestmark = pytest.mark.root
 
@@ -159,3 +162,72 @@ def test_hundreds_of_files_are_linked_and_not_copied(make_engine, store):
     engine = make_engine()
     engine.build(engine.load(document(items, pipeline(*items, script=script))), ["os"])
     assert len(list(store.files.iterdir())) == 400
+
+
+class Patient(Recording):
+    """A fetcher that goes on only when a stage has run; then it brings the files, or an error."""
+
+    def __init__(self, *files, error=None):
+        super().__init__(*files)
+        self.ran = threading.Event()
+        self.error = error
+
+    def fetch(self, wanted):
+        assert self.ran.wait(600), "no stage ran meanwhile"
+        if self.error is not None:
+            raise self.error
+        super().fetch(wanted)
+
+
+class Watching(NullObserver):
+    """Tells a fetcher when a stage has ended."""
+
+    def __init__(self, fetcher):
+        self._fetcher = fetcher
+
+    def stage_finished(self, run, error, *, success):
+        self._fetcher.ran.set()
+
+
+def overlapping(script="pass"):
+    items = {checksum(b"one"): "https://example.invalid/one"}
+    independent = {"name": "free", "stages": [{"type": "org.kiln.test.script", "options": {"script": script}}]}
+    return document(items, independent, pipeline(checksum(b"one")), kind="org.osbuild.curl")
+
+
+def test_stages_that_need_no_source_run_while_sources_are_fetched(make_engine, read):
+    fetcher = Patient(b"one")
+    engine = make_engine(fetcher, observer=Watching(fetcher))
+    result = engine.build(engine.load(overlapping()), ["os", "free"])
+    assert read(result.objects["os"], "out") == "one"
+    assert [item.checksum for item in result.sources["org.osbuild.curl"]] == [checksum(b"one")]
+    assert len(result.stages) == 2
+
+
+def test_a_source_that_fails_ends_what_runs_beside_it(make_engine, store):
+    fetcher = Patient(error=KilnError(Domain.FETCH, "gone", "nobody has it"))
+    engine = make_engine(fetcher, observer=Watching(fetcher))
+    plan = engine.load(overlapping())
+    with pytest.raises(KilnError, match="nobody has it"):
+        engine.build(plan, ["os", "free"])
+    # What was finished meanwhile stays.
+    assert engine.stored(plan) == {plan.pipelines[0].id}
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()])
+def test_a_stage_that_fails_while_sources_are_fetched_is_what_is_reported(make_engine, error):
+    fetcher = Patient(b"one", error=error)
+    engine = make_engine(fetcher, observer=Watching(fetcher))
+    expected = StageFailedError if error is None else KeyboardInterrupt
+    with pytest.raises(expected):
+        engine.build(engine.load(overlapping("sys.exit(1)")), ["os", "free"])
+
+
+def test_an_interrupt_of_the_fetching_ends_the_stages(make_engine):
+    class Interrupted(Recording):
+        def fetch(self, wanted):
+            raise KeyboardInterrupt
+
+    engine = make_engine(Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        engine.build(engine.load(overlapping("import time; time.sleep(3600)")), ["os", "free"])

@@ -42,13 +42,15 @@ class Mount:
 class Sandbox:
     """Processes in new IPC, PID, network and cgroup namespaces that see *mounts*, in this order, and nothing else.
 
-    *capabilities* must be ones that the caller holds (see kiln.linux.capabilities).
+    Without *own_groups* they stay in the caller's cgroup namespace. *capabilities* must be ones that the caller holds
+    (see kiln.linux.capabilities).
     """
 
     mounts: tuple[Mount, ...]
     capabilities: frozenset[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: str = "/"
+    own_groups: bool = True
 
     def argv(self, command: Sequence[str], *, bwrap: Path) -> list[str]:
         """Return the whole command line that runs *command* inside."""
@@ -61,7 +63,7 @@ class Sandbox:
             "--unshare-ipc",
             "--unshare-pid",
             "--unshare-net",
-            "--unshare-cgroup-try",
+            *(["--unshare-cgroup-try"] if self.own_groups else []),
             "--cap-drop",
             "ALL",
         ]

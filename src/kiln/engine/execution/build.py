@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPo
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kiln.engine.execution.inputs import NATIVE_INPUTS
 from kiln.engine.execution.model import StageFailedError, StageRun
@@ -17,6 +17,7 @@ from kiln.engine.execution.runners import runner_program
 from kiln.engine.execution.stage import run_stage
 from kiln.engine.execution.trees import Trees
 from kiln.engine.execution.work import CancelledError, StageContext, StageRunner, StageWork
+from kiln.engine.graph.costs import CPU, FETCHING, tokens
 from kiln.engine.graph.needed import Job
 from kiln.engine.graph.scheduler import LOCAL, Scheduler, Task
 from kiln.engine.manifest.model import Pipeline, Plan
@@ -27,6 +28,8 @@ from kiln.events.model import Notice, Progress, StageFinished, StageStarted
 from kiln.linux import mounts
 
 STEP: Final = "build"
+FETCH: Final = "fetch"
+"""The task of getting source files; the names of jobs have a slash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,50 +42,56 @@ class _Program:
 
 @dataclass(slots=True)
 class Build:
-    """Runs *jobs*: with *capacity* tokens on *runner*, which is this machine, and *elsewhere*.
+    """Runs *jobs* with the tokens of *capacity* on *runner*, which is this machine, and *elsewhere*.
 
-    *runs* has what was run, by pipeline and index.
+    *fetching* ends when the source files are there; the jobs named in *waiting* start after it. *runs* has what was
+    run, by pipeline and index.
     """
 
     plan: Plan
     modules: Modules
     trees: Trees
     jobs: Sequence[Job]
-    capacity: int
+    capacity: Mapping[str, int]
     context: StageContext
     runner: StageRunner
     elsewhere: Elsewhere = field(default_factory=Nowhere)
+    fetching: Future[None] | None = None
+    waiting: frozenset[str] = frozenset()
     runs: dict[tuple[str, int], StageRun] = field(default_factory=dict)
+    _by_name: dict[str, Job] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._by_name = {job.name: job for job in self.jobs}
 
     def run(self) -> None:
         """Run every job. Raises the first error; what runs beside it is ended, what was finished stays stored."""
         works = {job.name: self._check(job) for job in self.jobs}
-        places = {LOCAL: self.capacity} | {name: place.slots for name, place in self.elsewhere.places.items()}
-        scheduler = Scheduler([self._task(job) for job in self.jobs], places)
-        by_name = {job.name: job for job in self.jobs}
+        places = {LOCAL: self.capacity}
+        places |= {name: {CPU: place.slots} for name, place in self.elsewhere.places.items()}
+        scheduler = Scheduler(self._tasks(), places)
         failure: BaseException | None = None
         # Each worker has a mount namespace of its own: its mounts are nobody else's and cannot be left behind.
-        with ThreadPoolExecutor(sum(places.values()), "stage", mounts.private_namespace) as pool:
-            running: dict[Future[StageRun], Job] = {}
+        threads = sum(place[CPU] for place in places.values())
+        with ThreadPoolExecutor(threads, "stage", mounts.private_namespace) as pool:
+            running: dict[Future[Any], str] = {}
             try:
                 while not scheduler.idle:
                     for task in scheduler.start():
-                        job = by_name[task.name]
-                        runner = self._runner(scheduler.place(task.name))
-                        running[pool.submit(self._stage, job, works[task.name], runner)] = job
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        job = running.pop(future)
-                        error = future.exception()
-                        if error is None:
-                            scheduler.finish(job.name)
-                            self._finished(job, future.result())
-                        elif isinstance(error, PlaceError) and scheduler.move(job.name, lost=error.lost):
-                            self.context.sink.emit(Notice("warning", f"{error}; what was to run there runs elsewhere"))
+                        if task.name == FETCH and self.fetching is not None:
+                            running[self.fetching] = FETCH
                         else:
-                            if not isinstance(error, PlaceError):
-                                scheduler.fail(job.name)
+                            runner = self._runner(scheduler.place(task.name))
+                            future = pool.submit(self._stage, self._by_name[task.name], works[task.name], runner)
+                            running[future] = task.name
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        error = self._ended(running.pop(future), future, scheduler)
+                        if error is not None:
                             self.context.cancel.set()
                             failure = _worse(failure, explained(error))
+                    if failure is not None and self.fetching in running:
+                        # Whoever fetches ends by itself; nobody here waits for it any more.
+                        scheduler.fail(running.pop(self.fetching))
             except BaseException:
                 self.context.cancel.set()
                 raise
@@ -91,9 +100,30 @@ class Build:
         if failure is not None:
             raise failure
 
-    def _task(self, job: Job) -> Task:
-        choice = self.elsewhere.choose(job)
-        return Task(job.name, job.needs, places=choice.places, last_resort=choice.last_resort)
+    def _ended(self, name: str, future: Future[Any], scheduler: Scheduler) -> BaseException | None:
+        """Tell the scheduler how a task ended; return the error that ends the build."""
+        error = future.exception()
+        if error is None:
+            scheduler.finish(name)
+            if name != FETCH:
+                self._finished(self._by_name[name], future.result())
+            return None
+        if not isinstance(error, PlaceError):
+            scheduler.fail(name)
+        elif scheduler.move(name, lost=error.lost):
+            self.context.sink.emit(Notice("warning", f"{error}; what was to run there runs elsewhere"))
+            return None
+        return error
+
+    def _tasks(self) -> list[Task]:
+        fetch = [] if self.fetching is None else [Task(FETCH, tokens=FETCHING)]
+        first = frozenset(task.name for task in fetch)
+        result = []
+        for job in self.jobs:
+            choice = self.elsewhere.choose(job)
+            needs = job.needs | (first if job.name in self.waiting else frozenset())
+            result.append(Task(job.name, needs, tokens(job.stage.type), choice.places, choice.last_resort))
+        return fetch + result
 
     def _runner(self, place: str) -> StageRunner:
         return self.runner if place == LOCAL else self.elsewhere.places[place].runner

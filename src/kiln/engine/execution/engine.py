@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from kiln.engine.execution.model import BuildResult, StageFailedError, StageRun
 from kiln.engine.execution.observer import NullObserver, Observer
 from kiln.engine.execution.rootless import refuse_devices
 from kiln.engine.execution.source_services import LibdirSources
-from kiln.engine.execution.sources import SourceFailedError, SourceFetcher, SourceReport, provide, sizes
+from kiln.engine.execution.sources import SourceFailedError, SourceFetcher, SourceReport, missing_files, provide, sizes
 from kiln.engine.execution.trees import Trees
 from kiln.engine.execution.validated import validate_once
+from kiln.engine.graph.costs import capacity
 from kiln.engine.graph.needed import Job, needed_jobs, reachable
 from kiln.engine.manifest.load import load
 from kiln.engine.manifest.model import Pipeline, Plan
@@ -30,6 +32,9 @@ from kiln.events.model import Sink
 from kiln.linux.cgroups import Limits
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from kiln.engine.execution.cancel import Cancel
     from kiln.engine.execution.places import Elsewhere
     from kiln.engine.execution.remote.address import Remote
 
@@ -90,12 +95,7 @@ class Engine:
         self._observer.planned(plan.sources if jobs else (), tuple(building.values()))
         if jobs:
             _refuse_unsupported(jobs)
-            report = self._provide(plan, jobs)
-            try:
-                runs = self._run(plan, trees, jobs)
-            except StageFailedError as error:
-                error.sources = report
-                raise
+            runs, report = self._provide_and_run(plan, trees, jobs)
         stages = tuple(self._stages(plan, trees, targets.values(), runs))
         objects = {name: trees.of(pipeline) for name, pipeline in targets.items()}
         return BuildResult(objects, stages, _metadata(stages), report)
@@ -117,6 +117,30 @@ class Engine:
         """
         return self._store.export(ref, destination, owners=owners)
 
+    def _provide_and_run(
+        self, plan: Plan, trees: Trees, jobs: Sequence[Job]
+    ) -> tuple[Mapping[tuple[str, int], StageRun], SourceReport]:
+        """Have the sources and run the stages, at the same time where some stages do not wait for a source."""
+        # What a cached build does not need is not loaded for it.
+        from kiln.engine.execution.cancel import Cancel  # noqa: PLC0415
+        from kiln.engine.execution.meanwhile import Meanwhile  # noqa: PLC0415
+
+        waiting = frozenset(job.name for job in jobs if missing_files(job.stage, self._store))
+        report: SourceReport = {}
+        with Cancel() as cancel:
+            try:
+                if not waiting or not any(not job.needs and job.name not in waiting for job in jobs):
+                    report = self._provide(plan, jobs)
+                    return self._run(plan, trees, jobs, cancel), report
+                # Fetching stays in this thread, where an interrupt ends it.
+                run = partial(self._run, plan, trees, jobs, cancel, waiting=waiting)
+                with Meanwhile(run, cancel) as stages:
+                    report = self._provide(plan, jobs)
+                return stages.result(), report
+            except StageFailedError as error:
+                error.sources = report
+                raise
+
     def _provide(self, plan: Plan, jobs: Sequence[Job]) -> SourceReport:
         try:
             report = provide(plan, [job.stage for job in jobs], self._store, self._sources, self._services())
@@ -132,36 +156,42 @@ class Engine:
         runtime = runtime_directory(self._modules.libdir)
         return LibdirSources(self._modules, runtime, self._store.files.parent, self._sink)
 
-    def _run(self, plan: Plan, trees: Trees, jobs: Sequence[Job]) -> Mapping[tuple[str, int], StageRun]:
-        # What a cached build does not need is not loaded for it.
+    def _run(
+        self,
+        plan: Plan,
+        trees: Trees,
+        jobs: Sequence[Job],
+        cancel: Cancel,
+        fetching: Future[None] | None = None,
+        waiting: frozenset[str] = frozenset(),
+    ) -> Mapping[tuple[str, int], StageRun]:
         from kiln.engine.execution.build import Build  # noqa: PLC0415
-        from kiln.engine.execution.cancel import Cancel  # noqa: PLC0415
         from kiln.engine.execution.confine import HostConfiner  # noqa: PLC0415
         from kiln.engine.execution.fork_launch import ForkLauncher  # noqa: PLC0415
         from kiln.engine.execution.local import LocalRunner  # noqa: PLC0415
         from kiln.engine.execution.work import StageContext  # noqa: PLC0415
 
-        with Cancel() as cancel, self._elsewhere() as elsewhere:
-            context = StageContext(
-                self._store,
-                self._modules,
-                runtime_directory(self._modules.libdir),
-                self._sink,
-                sizes(plan),
-                self._stage_timeout_seconds,
-                cancel,
-                self._keep_failed,
-                self._observer,
-                self._break_at,
-                HostConfiner(replace(self._limits, disk=self._store.root.stat().st_dev)),
-            )
-            # A shell has the terminal for itself.
-            capacity = self._jobs if self._break_at is None else 1
-            with closing(ForkLauncher()) as launcher:
-                here = LocalRunner(launcher)
-                build = Build(plan, self._modules, trees, jobs, capacity, context, here, elsewhere)
-                build.run()
-            return build.runs
+        context = StageContext(
+            self._store,
+            self._modules,
+            runtime_directory(self._modules.libdir),
+            self._sink,
+            sizes(plan),
+            self._stage_timeout_seconds,
+            cancel,
+            self._keep_failed,
+            self._observer,
+            self._break_at,
+            HostConfiner(replace(self._limits, disk=self._store.root.stat().st_dev)),
+        )
+        # A shell has the terminal for itself.
+        stages = self._jobs if self._break_at is None else 1
+        tokens = capacity(stages, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        with self._elsewhere() as elsewhere, closing(ForkLauncher()) as launcher:
+            here = LocalRunner(launcher)
+            build = Build(plan, self._modules, trees, jobs, tokens, context, here, elsewhere, fetching, waiting)
+            build.run()
+        return build.runs
 
     @contextmanager
     def _elsewhere(self) -> Iterator[Elsewhere]:

@@ -87,6 +87,9 @@ class ForkServer:
             sent.callback(os.close, program)
             filter_ = confinement.filter_file() if confinement.seccomp else os.dup(program)
             sent.callback(os.close, filter_)
+            group = _only_group(confinement)
+            entered = os.dup(program) if group is None else os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            sent.callback(os.close, entered)
             described, trees = _clone(prepared.sandbox.mounts, sent)
             request = {
                 "mounts": described,
@@ -96,11 +99,12 @@ class ForkServer:
                 "command": list(prepared.command),
                 "umask": STAGE_UMASK,
                 "filter": bool(confinement.seccomp),
+                "group": group is not None,
                 "wait": bool(confinement.groups),
             }
-            self._send(request, [theirs.fileno(), writing, program, filter_, *trees])
+            self._send(request, [theirs.fileno(), writing, program, filter_, entered, *trees])
         child = ForkedStage(reply, held)
-        if confinement.groups:
+        if child.waits:
             confinement.enter(child.pid())
             reply.send(b"1")
         return child, reading
@@ -122,7 +126,7 @@ class ForkServer:
             f"del sys.path[1]; main({INTERPRETER!r}, {RUNTIME_MODULES!r})"
         )
         sandbox = Sandbox(
-            tuple(_server_mounts(prepared)), self.capabilities, prepared.sandbox.environment, directory="/"
+            tuple(_server_mounts(prepared)), self.capabilities, prepared.sandbox.environment, own_groups=False
         )
         with theirs:
             self._held.enter_context(
@@ -147,6 +151,9 @@ class ForkedStage:
 
     reply: socket.socket
     held: ExitStack
+    waits: bool = field(init=False)
+    """Whether it waits for a packet before it does anything, to be put into its control groups."""
+
     _process: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -154,6 +161,7 @@ class ForkedStage:
         if not descriptors:
             raise UnavailableError(str(answer.get("failed", "no process")))
         self._process = descriptors[0]
+        self.waits = bool(answer["waits"])
         self.held.callback(os.close, self._process)
         self.held.callback(self.kill)
 
@@ -195,6 +203,13 @@ class ForkedStage:
                 if failed is not None:
                     raise UnavailableError(failed)
                 return int(answer["status"])
+
+
+def _only_group(confinement: Confinement) -> Path | None:
+    """Return the control group of a sandbox that has but one, of version 2: a process can be made in it."""
+    if len(confinement.groups) == 1 and (confinement.groups[0] / "cgroup.controllers").exists():
+        return confinement.groups[0]
+    return None
 
 
 def _find_interpreter(root: Path) -> None:

@@ -161,6 +161,16 @@ def provide(
     return report
 
 
+def missing_files(stage: Stage, store: SourceStore) -> bool:
+    """Whether *stage* reads a source file that is not in the store."""
+    return any(
+        not (store.files / reference).exists()
+        for entry in stage.inputs
+        if entry.origin == ORIGIN_SOURCE
+        for reference in entry.references
+    )
+
+
 def _take(source: Source, items: Mapping[str, Any], directory: Path) -> list[WantedFile]:
     """Unpack what stands in the manifest; return what is to be fetched."""
     wanted = []

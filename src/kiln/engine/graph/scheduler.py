@@ -1,4 +1,4 @@
-"""Which jobs may start now, and where: a pure state machine over a graph of jobs and the tokens of places."""
+"""Which jobs may start now, and where: a pure state machine over a graph of jobs and the resources of places."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from kiln.engine.graph.costs import ORDINARY
+
 LOCAL: Final = "local"
 """The place that tasks run at if nothing else is said: this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A unit of work: it waits for *needs* and holds *tokens* of one place while it runs.
+    """A unit of work: it waits for *needs* and holds *tokens* (by kind of resource) of one place while it runs.
 
     *places* are where it may run, the best first; *last_resort* is for when all of these were withdrawn.
     """
 
     name: str
     needs: frozenset[str] = frozenset()
-    tokens: int = 1
+    tokens: Mapping[str, int] = field(default_factory=lambda: ORDINARY)
     places: tuple[str, ...] = (LOCAL,)
     last_resort: tuple[str, ...] = ()
 
@@ -29,16 +31,17 @@ class Task:
 class Scheduler:
     """Give tasks with `start` and take their ends with `finish`; earlier tasks of the sequence go first.
 
-    *capacity* is the number of tokens of each place (a number alone: of this machine). A task that wants more tokens
-    than a place has gets all of them. Where several places are free, a task goes where something that it needs has
-    run, because its tree is there. Every name in `needs` must be a task's, every place must be known, and the graph
-    must have no cycle (ValueError).
+    *capacity* has the tokens of each place by kind; a kind that a place does not count costs nothing there. A task that
+    wants more tokens of a kind than a place has gets all of them. A task that must wait keeps what it waits for from
+    later ones, or smaller ones would take it for ever; tasks that want nothing of it go on. Where several places are
+    free, a task goes where something that it needs has run, because its tree is there. Every name in `needs` must be a
+    task's, every place must be known and have something that the task wants, and the graph must have no cycle
+    (ValueError).
     """
 
     tasks: Sequence[Task]
-    capacity: int | Mapping[str, int]
-    _capacities: dict[str, int] = field(init=False)
-    _used: dict[str, int] = field(init=False)
+    capacity: Mapping[str, Mapping[str, int]]
+    _free: dict[tuple[str, str], int] = field(init=False)
     _position: dict[str, int] = field(init=False)
     _ready: list[int] = field(init=False)
     _unstarted: int = field(init=False)
@@ -51,10 +54,9 @@ class Scheduler:
     _stopped: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self._capacities = {LOCAL: self.capacity} if isinstance(self.capacity, int) else dict(self.capacity)
-        if any(tokens < 1 for tokens in self._capacities.values()):
-            raise ValueError("a place needs at least one token")
-        self._used = dict.fromkeys(self._capacities, 0)
+        self._free = {(place, kind): count for place, has in self.capacity.items() for kind, count in has.items()}
+        if any(count < 1 for count in self._free.values()):
+            raise ValueError("a place needs at least one token of each kind that it has")
         self._position = {task.name: position for position, task in enumerate(self.tasks)}
         if len(self._position) != len(self.tasks):
             raise ValueError("two tasks have the same name")
@@ -62,8 +64,10 @@ class Scheduler:
         self._open = {task.name: set(task.needs) for task in self.tasks}
         self._dependents = {task.name: [] for task in self.tasks}
         for task in self.tasks:
-            if not self._allowed[task.name] or not {*task.places, *task.last_resort} <= self._capacities.keys():
+            if not self._allowed[task.name] or not {*task.places, *task.last_resort} <= self.capacity.keys():
                 raise ValueError(f"{task.name} has no place, or one that nobody knows")
+            if not all(self._cost(task, place) for place in (*task.places, *task.last_resort)):
+                raise ValueError(f"{task.name} has a place with nothing that it wants")
             for need in task.needs:
                 if need not in self._dependents:
                     raise ValueError(f"{task.name} needs {need}, which is not a task")
@@ -86,17 +90,17 @@ class Scheduler:
         if self._stopped:
             return []
         started, waiting = [], []
-        # A task that wants many tokens would wait for ever if smaller ones behind it kept taking them.
-        blocked: set[str] = set()
-        while self._ready and len(blocked) < len(self._capacities):
+        kept: set[tuple[str, str]] = set()
+        while self._ready and any(count and resource not in kept for resource, count in self._free.items()):
             position = heapq.heappop(self._ready)
             task = self.tasks[position]
-            place = self._free_place(task, blocked)
+            place = self._free_place(task, kept)
             if place is None:
-                blocked.update(self._allowed[task.name])
+                kept.update(resource for place in self._allowed[task.name] for resource in self._cost(task, place))
                 waiting.append(position)
                 continue
-            self._used[place] += self._cost(task, place)
+            for resource, count in self._cost(task, place).items():
+                self._free[resource] -= count
             self._where[task.name] = place
             self._unstarted -= 1
             self._running[task.name] = task
@@ -147,19 +151,22 @@ class Scheduler:
 
     def _release(self, name: str) -> None:
         task = self._running.pop(name)
-        place = self._where[name]
-        self._used[place] -= self._cost(task, place)
+        for resource, count in self._cost(task, self._where[name]).items():
+            self._free[resource] += count
 
-    def _free_place(self, task: Task, blocked: set[str]) -> str | None:
+    def _free_place(self, task: Task, kept: set[tuple[str, str]]) -> str | None:
         near = {self._where[need] for need in task.needs}
         for place in sorted(self._allowed[task.name], key=lambda place: place not in near):
-            free = self._capacities[place] - self._used[place]
-            if place not in blocked and self._cost(task, place) <= free:
+            cost = self._cost(task, place).items()
+            if all(resource not in kept and count <= self._free[resource] for resource, count in cost):
                 return place
         return None
 
-    def _cost(self, task: Task, place: str) -> int:
-        return min(task.tokens, self._capacities[place])
+    def _cost(self, task: Task, place: str) -> dict[tuple[str, str], int]:
+        has = self.capacity[place]
+        return {
+            (place, kind): min(count, has[kind]) for kind, count in task.tokens.items() if kind in has and count > 0
+        }
 
     def _refuse_cycles(self) -> None:
         count = {name: len(needs) for name, needs in self._open.items()}

@@ -31,6 +31,9 @@ PR_CAP_AMBIENT_IS_SET = 1
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECCOMP_MODE_FILTER = 2
+CLONE_INTO_CGROUP = 0x200000000
+SIGCHLD = 17
+SYS_CLONE3 = 435
 CAPABILITY_VERSION_3 = 0x20080522
 SYS_MOVE_MOUNT = 429
 SYS_CLOSE_RANGE = 436
@@ -40,12 +43,25 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
 _libc.syscall.restype = ctypes.c_long
-_fork = ctypes.PyDLL(None, use_errno=True).fork
+_python = ctypes.PyDLL(None, use_errno=True)
+_fork = _python.fork
 
 _Header = ctypes.c_uint32 * 2
 _Sets = ctypes.c_uint32 * 6
 _header = _Header(CAPABILITY_VERSION_3, 0)
 _found = _Sets()
+
+
+class _Clone(ctypes.Structure):
+    """`struct clone_args`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in (
+            *("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls", "set_tid"),
+            *("set_tid_size", "cgroup"),
+        )
+    )
 
 
 class _Filter(ctypes.Structure):
@@ -61,6 +77,15 @@ def fork() -> int:
     the child (see `programs.run`).
     """
     return _check(_fork(), "fork")
+
+
+def fork_into(group: int) -> int:
+    """fork(2) into a new PID namespace and the control group of a directory's descriptor (clone3, Linux 5.7).
+
+    A process that is moved to a group later waits for every processor of the machine to pass a certain point.
+    """
+    arguments = _Clone(flags=CLONE_NEWPID | CLONE_INTO_CGROUP, exit_signal=SIGCHLD, cgroup=group)
+    return _check(_python.syscall(SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments)), "clone3")
 
 
 def unshare(flags: int) -> None:

@@ -1,9 +1,11 @@
 """The server: one request, one stage.
 
 It takes packets from the socket that is its standard input. A request comes with descriptors: the socket for replies,
-the stage's output, the program, a filter of system calls (or any file in its place), then the mounts. Replies are
+the stage's output, the program, a filter of system calls and a control group (or any file in their place), then the
+mounts. Replies are
 
-    {"started": true} with a pidfd of the first process of the sandbox, which waits for a packet if `wait` is set
+    {"started": true, "waits": ...} with a pidfd of the first process of the sandbox; one that waits to be put into its
+                      groups goes on after a packet
     {"failed": "..."} where the sandbox could not be made
     {"status": n}     the end of everything in it; n is the exit status, or 128 + signal
 """
@@ -112,20 +114,33 @@ class _Server:
         reply = socket.socket(fileno=os.dup(descriptors[0]))
         try:
             request = self._prepare(document, descriptors)
-            kernel.unshare(kernel.CLONE_NEWPID)
-            try:
-                pid = kernel.fork()
-                if pid == 0:
-                    _first(request)
-            finally:
-                kernel.enter_namespace(self._own, kernel.CLONE_NEWPID)
+            pid = self._fork(request, descriptors[4] if document["group"] else None)
             pidfd = os.pidfd_open(pid)
             self._running[pidfd] = (pid, reply)
             self._poll.register(pidfd, select.POLLIN)
-            _send(reply, {"started": True}, pidfd)
+            _send(reply, {"started": True, "waits": request.wait}, pidfd)
         except OSError as error:
             _send(reply, {"failed": str(error)})
             reply.close()
+
+    def _fork(self, request: _Request, group: int | None) -> int:
+        if group is not None:
+            waits, request.wait = request.wait, False
+            try:
+                pid = kernel.fork_into(group)
+                if pid == 0:
+                    _first(request)
+                return pid
+            except OSError:
+                request.wait = waits  # the other side puts it into the group
+        kernel.unshare(kernel.CLONE_NEWPID)
+        try:
+            pid = kernel.fork()
+            if pid == 0:
+                _first(request)
+        finally:
+            kernel.enter_namespace(self._own, kernel.CLONE_NEWPID)
+        return pid
 
     def _prepare(self, document: dict[str, Any], descriptors: Sequence[int]) -> _Request:
         before = _held()
@@ -148,7 +163,7 @@ class _Server:
             filter=os.read(descriptors[3], MAX_REQUEST_BYTES) if document["filter"] else b"",
             reply=descriptors[0],
             output=descriptors[1],
-            trees=list(descriptors[4:]),
+            trees=list(descriptors[5:]),
         )
 
     def _reap(self, pidfd: int) -> None:
