@@ -16,8 +16,8 @@ BASES: Final = ("debian-12", "debian-13")
 HEAD: Final = """\
 # Features
 
-What `kiln feature list` shows, and what was proved: *passed* means that an image with the feature was built and booted and
-all of the feature's assertions passed, on an emulated processor; *failed* that one did not, with the reason below;
+What `kiln feature list` shows, and what was proved: *passed* means that an image with the feature was built, booted and
+that all of its assertions passed, on an emulated processor; *failed* that one did not, with the reason below;
 *packaged* that every package exists on that base and nothing was booted; *not offered* that the base does not have it.
 Written by `tools/features_doc.py` from the catalogue and `docs/features.booted.json`, where the runs are noted.
 
