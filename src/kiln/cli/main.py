@@ -11,6 +11,7 @@ import typer
 from kiln import __version__
 from kiln.cli.commands.advisories import advisories
 from kiln.cli.commands.build import build
+from kiln.cli.commands.chat import chat
 from kiln.cli.commands.describe import describe
 from kiln.cli.commands.diff import diff
 from kiln.cli.commands.doctor import doctor
@@ -19,7 +20,9 @@ from kiln.cli.commands.keys import keys
 from kiln.cli.commands.licences import licences
 from kiln.cli.commands.lock import lock
 from kiln.cli.commands.log import log
+from kiln.cli.commands.mcp import mcp
 from kiln.cli.commands.pack import copy, pack
+from kiln.cli.commands.preview import preview
 from kiln.cli.commands.provenance import provenance, why
 from kiln.cli.commands.records import records
 from kiln.cli.commands.reproduce import reproduce
@@ -58,7 +61,9 @@ def _options(
 
 app.command()(build)
 app.command()(describe)
+app.command()(chat)
 app.command()(resolve)
+app.command()(preview)
 app.command(name="run")(run_image)
 app.command()(verify)
 app.command()(sbom)
@@ -76,6 +81,7 @@ app.command()(reproduce)
 app.command()(doctor)
 app.add_typer(advisories, name="advisories")
 app.add_typer(lock, name="lock")
+app.command()(mcp)
 app.add_typer(feature, name="feature")
 app.add_typer(keys, name="keys")
 app.add_typer(log, name="log")

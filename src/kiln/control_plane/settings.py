@@ -37,7 +37,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 import platformdirs
 
@@ -54,6 +54,16 @@ FILE_NAME: Final = "kiln.toml"
 SYSTEM_STATE: Final = Path("/var/lib/kiln")
 DEFAULT_BASE: Final = "debian-12"
 DEFAULT_HARDENING: Final[HardeningLevel] = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """A language model that reads requests; *key* is a reference to a secret, empty where none is needed."""
+
+    provider: Literal["anthropic", "openai"]
+    url: str
+    name: str
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,7 @@ class Settings:
     timestamp_authority: str = ""
     witnesses: tuple[str, ...] = ()
     signers: tuple[tuple[str, str], ...] = ()
+    model: ModelSettings | None = None
 
     @property
     def store(self) -> Path:
@@ -156,6 +167,7 @@ def _apply(settings: Settings, path: Path) -> Settings:
         "timestamp_authority": lambda value: {"timestamp_authority": _text(path, "timestamp_authority", value)},
         "witnesses": lambda value: {"witnesses": _texts(path, "witnesses", value)},
         "signers": lambda value: {"signers": _signers(path, value)},
+        "model": lambda value: {"model": _model(path, value)},
     }
     for key, value in data.items():
         if key not in readers:
@@ -244,6 +256,23 @@ def _signers(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict):
         raise _bad(path, "signers", "expected a table of roles")
     return tuple((role, _text(path, f"signers.{role}", uri)) for role, uri in sorted(value.items()))
+
+
+def _model(path: Path, value: Any) -> ModelSettings:
+    keys = ("provider", "url", "name", "key")
+    if not isinstance(value, dict):
+        raise _bad(path, "model", "expected a table")
+    for key in value:
+        if key not in keys:
+            raise _bad(path, f"model.{key}", f"unknown key `{key}`; known are {', '.join(keys)}")
+    texts = {key: _text(path, f"model.{key}", item) for key, item in value.items()}
+    provider = texts.pop("provider", "openai")
+    if provider not in ("anthropic", "openai"):
+        raise _bad(path, "model.provider", f"{provider!r} is neither anthropic nor openai")
+    for key in ("url", "name"):
+        if key not in texts:
+            raise _bad(path, "model", f"the key `{key}` is missing")
+    return ModelSettings(cast(Literal["anthropic", "openai"], provider), **texts)
 
 
 def _bad(path: Path, key: str, problem: str) -> KilnError:

@@ -47,15 +47,22 @@ _EXAMPLES: Final = (
 
 
 def interpret(
-    text: str, catalog: Catalog, settings: DescribeDefaults, answers: Mapping[str, str] | None = None
+    text: str,
+    catalog: Catalog,
+    settings: DescribeDefaults,
+    answers: Mapping[str, str] | None = None,
+    *,
+    turn: bool = False,
 ) -> Interpretation:
     """Return the reading of *text*; *answers* (words of it -> feature) are what a person said to its questions.
+
+    A *turn* of a conversation about a recipe may say nothing but what it turns down, or a value.
 
     Raises KilnError (DESCRIBE): `empty-request`, `request-too-long`, `bad-request-text`, `nothing-understood`,
     `unknown-base`, `ambiguous-base`, `ambiguous-hardening`, `unsupported-architecture`.
     """
     _check(text)
-    return _Reading(text, _index(_Same(catalog)), settings, answers or {}).interpretation()
+    return _Reading(text, _index(_Same(catalog)), settings, answers or {}).interpretation(turn=turn)
 
 
 def _answered(mention: Mention, text: str, answers: Mapping[str, str]) -> Mention:
@@ -118,12 +125,13 @@ class _Reading:
         found = [_answered(mention, text, answers) for mention in find(self.words, index, self.taken)]
         self.mentions = negate(text, self.words, found)
 
-    def interpretation(self) -> Interpretation:
+    def interpretation(self, *, turn: bool) -> Interpretation:
         bases.check_architecture(self.found, self.text, self.catalog)
         base = bases.decide(self.text, self.words, self.taken, self.mentions, self.catalog, self.settings.base)
         level = self.hardening()
         selected, negated = self.features()
-        if not selected and base.words is None and level.words is None:
+        said_something = selected or base.words is not None or level.words is not None
+        if not said_something and not (turn and (negated or self.found)):
             raise self.nothing()
         slots = [Slot("base", base.value, base.words), Slot("hardening", level.value, level.words)]
         slots += [Slot(item.kind, item.value, cut(self.text, item.start, item.end)) for item in self.found]

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kiln.cli.options import AsJson, RequestArgument
 
 if TYPE_CHECKING:
+    from kiln.authoring.catalog.entries import Catalog
     from kiln.authoring.describe.model import Interpretation
+    from kiln.authoring.recipe.model import Recipe
 
 
-def describe(request: RequestArgument, as_json: AsJson = False) -> None:
+def describe(
+    request: RequestArgument,
+    as_json: AsJson = False,
+    with_model: Annotated[
+        bool, typer.Option("--with-model", help="Let the model of the settings read the sentence, too.")
+    ] = False,
+    evidence: Annotated[
+        Path | None, typer.Option("--evidence", help="File for what the model was asked and what it answered.")
+    ] = None,
+) -> None:
     """Show the recipe that a sentence becomes, which words led to what, and what else was considered."""
     from kiln.cli.failure import guarded
 
-    raise typer.Exit(guarded(as_json, _describe, request, as_json))
+    raise typer.Exit(guarded(as_json, _describe, request, as_json, with_model, evidence))
 
 
-def _describe(request: str, as_json: bool) -> int:
+def _describe(request: str, as_json: bool, with_model: bool, evidence: Path | None) -> int:
     from kiln.authoring.catalog.data import load_catalog
     from kiln.authoring.recipe.canonical import recipe_document
     from kiln.cli.ask import settle_questions
@@ -34,8 +48,30 @@ def _describe(request: str, as_json: bool) -> int:
     understood = understand(asked, settings(), catalog)
     if understood.interpretation is not None and not as_json:
         print_lines([*reading_lines(understood.interpretation), ""])
-    print_json(recipe_document(understood.recipe))
+    recipe = understood.recipe
+    if with_model and understood.interpretation is not None:
+        recipe = _asked_model(understood.interpretation, catalog, evidence)
+    print_json(recipe_document(recipe))
     return int(ExitStatus.OK)
+
+
+def _asked_model(said: Interpretation, catalog: Catalog, evidence: Path | None) -> Recipe:
+    """Return the model's recipe, or the offline one if the person at the terminal does not take it."""
+    from kiln.cli.ask import confirmed, is_terminal
+    from kiln.cli.context import settings
+    from kiln.control_plane.assistant.assist import read_with_model, required_model
+    from kiln.linux.files import write_atomic
+    from kiln_wire.canonical import pretty_json
+
+    found = settings()
+    reading = read_with_model(said, said.recipe, catalog, found, required_model(found), os.environ)
+    if evidence is not None:
+        write_atomic(evidence, pretty_json(reading.evidence))
+    lines = [f"  {line}" for line in reading.difference] or ["  nothing"]
+    sys.stderr.write("\n".join(["the model reads differently:", *lines]) + "\n")
+    if reading.difference and is_terminal() and not confirmed("take the model's reading?"):
+        return said.recipe
+    return reading.recipe
 
 
 def reading_lines(reading: Interpretation) -> list[str]:

@@ -1,0 +1,1 @@
+"""Reading of requests with the help of a language model, where the settings name one."""
