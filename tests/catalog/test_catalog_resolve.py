@@ -279,7 +279,6 @@ def test_golden_messages(text: str, reason: str, message: str, detail: str, hint
             '"base": "debian-12", "customPackages": [{"name": "ab", "gitUrl": "https://x.org/a"}]',
             "not-supported-yet",
         ),
-        ('"base": "debian-12", "outputs": ["vmdk9"]', "not-supported-yet"),
         ('"base": "fedora", "features": ["ssh"]', "not-supported-yet"),
         ('"base": "debian-12", "desktop": {"theme": "Adwaita"}', "not-supported-yet"),
         (

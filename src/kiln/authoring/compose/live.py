@@ -24,17 +24,18 @@ mountroot() {
     for word in $(cat /proc/cmdline); do
         case $word in kiln.live=*) label=${word#kiln.live=} ;; esac
     done
-    modprobe -a loop squashfs overlay isofs 2>/dev/null
+    modprobe -a loop squashfs overlay isofs sr_mod 2>/dev/null
     mkdir -p /run/live/medium /run/live/system /run/live/memory
     system=/live/filesystem.squashfs
     if [ ! -e "$system" ]; then
+        # Not by udev's links: it makes none for discs without a program that is not here.
         tries=0
-        while [ ! -e "/dev/disk/by-label/$label" ]; do
+        until medium=$(blkid -L "$label") && [ -n "$medium" ]; do
             tries=$((tries + 1))
             [ $tries -gt 120 ] && panic "There is no medium named $label"
             sleep 1
         done
-        mount -t iso9660 -o ro "/dev/disk/by-label/$label" /run/live/medium || panic "The medium cannot be mounted"
+        mount -t iso9660 -o ro "$medium" /run/live/medium || panic "The medium cannot be mounted"
         system=/run/live/medium$system
     fi
     losetup /dev/loop0 "$system" || panic "The system's image cannot be opened"

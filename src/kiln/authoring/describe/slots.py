@@ -9,6 +9,7 @@ from typing import Final
 from kiln.authoring.describe.words import COMMON, Token
 from kiln.authoring.recipe import rules
 from kiln.authoring.recipe.machine import MAX_DISK_BYTES, MIN_DISK_BYTES
+from kiln.authoring.recipe.outputs import OUTPUT_SYNONYMS
 from kiln.authoring.recipe.sizes import parse_size, whole_mib
 
 _SIZE: Final = re.compile(r"(?<![\w.])(?P<size>[0-9]{1,6}(?:\.[0-9]{1,3})?[ ]?[KMGT](?:i?B)?)(?!\w)", re.IGNORECASE)
@@ -75,7 +76,8 @@ def find_slots(text: str, words: list[Token]) -> tuple[list[Found], list[Unused]
     for match in _ARCHITECTURE.finditer(text):
         found.append(Found("architecture", ARCHITECTURES[match.group().lower()], *match.span()))
     for match in _OUTPUT.finditer(text):
-        found.append(Found("output", match["output"].lower(), *match.span()))
+        name = match["output"].lower()
+        found.append(Found("output", OUTPUT_SYNONYMS.get(name, name), *match.span()))
     _sizes(text, words, found, unused)
     _ports(text, found, unused)
     _names(text, found, unused)

@@ -39,4 +39,6 @@ FURTHER: Final = (
     "wsl",
 )
 OUTPUT_NAMES: Final = tuple(sorted((*ALWAYS, *FURTHER)))
+OUTPUT_SYNONYMS: Final = {"tarball": "tar.gz"}
+"""Words of sentences that are no names of outputs."""
 BOOT_LOADERS: Final[tuple[BootLoader, ...]] = ("grub", "systemd-boot", "uki")
