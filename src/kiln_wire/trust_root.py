@@ -46,7 +46,7 @@ class RoleKey:
     active: bool
     """Whether the role's delegation still lists it; a retired key verifies what it signed, until it expires."""
 
-    def problem(self, signed_at: int | None, now: int) -> str:
+    def objection(self, signed_at: int | None, now: int) -> str:
         """Return `expired-key` or `revoked-key`, or nothing.
 
         *signed_at* is a time that somebody else has vouched for. Without one, the signature could have been made at

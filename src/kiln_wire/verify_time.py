@@ -88,7 +88,7 @@ def check_validity(evidence: Evidence, trust: Trust, bundles: Mapping[str, Bundl
         signed_at = None if bundle is None else trust.stamp_time(bundle, trust.root.timestamp_authorities)
         if evidence.witnessed_at is not None and name in evidence.witnessed:
             signed_at = min(evidence.witnessed_at, signed_at or evidence.witnessed_at)
-        reason = role_key.problem(signed_at, trust.now)
+        reason = role_key.objection(signed_at, trust.now)
         if reason:
             when = "at an unknown time" if signed_at is None else f"at {time_text(signed_at)}"
             limits = f"from {time_text(role_key.valid_from)} until {time_text(role_key.valid_until)}"

@@ -150,7 +150,7 @@ def _rows(name: str, document: Any, now: int) -> list[dict[str, str]]:
 def _state(key: RoleKey, now: int) -> str:
     if key.revoked_at is not None:
         return "revoked"
-    if key.problem(None, now):
+    if key.objection(None, now):
         return "expired"
     return "current" if key.active else "retired"
 

@@ -161,7 +161,7 @@ def rebuilder_keys(settings: Settings, now: datetime, keys: Sequence[Path]) -> t
     seconds = int(now.timestamp())
     trust = verification_trust(settings, seconds, keys=keys)
     roles = trust.root.keys.values() if trust.root is not None else ()
-    return (*trust.keys, *(role.key for role in roles if not role.problem(None, seconds)))
+    return (*trust.keys, *(role.key for role in roles if not role.objection(None, seconds)))
 
 
 def voices(directory: Path, trusted: Sequence[VerifyingKey], others: Sequence[Path]) -> tuple[Voice, ...]:

@@ -77,7 +77,7 @@ def signing(settings: Settings, environment: Mapping[str, str], now: int) -> Sig
     renew = f"`kiln keys rotate {DEFAULT_ROLE}` makes a new one"
     if role_key is not None and role_key.revoked_at is not None:
         raise refused("revoked-key", f"the key {signer.public_key.hint} was revoked", renew)
-    if role_key is None or not role_key.active or role_key.problem(None, now):
+    if role_key is None or not role_key.active or role_key.objection(None, now):
         raise refused("expired-key", f"the key {signer.public_key.hint} is not a current one of the trust root", renew)
     stamper = http_authority(settings.timestamp_authority) if settings.timestamp_authority else None
     return Signing(signer, stamper, log, root, settings.witnesses)
