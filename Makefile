@@ -12,8 +12,8 @@ REQUEST ?= Build me a hardened server with SSH, Docker, and monitoring.
 HOST_PACKAGES := python3-venv apt gpgv bubblewrap e2fsprogs openssh-client openssl qemu-system-x86 qemu-utils ovmf seabios \
 	ipxe-qemu
 # What the tests look at results with; a build takes its tools from its own locked build root.
-TEST_PACKAGES := docker-registry dosfstools fdisk grub-pc-bin iproute2 jq mtools openssh-server openssl ostree procps softhsm2 \
-	squashfs-tools strace uidmap xz-utils zstd
+TEST_PACKAGES := cryptsetup-bin docker-registry dosfstools fdisk grub-pc-bin iproute2 jq mmdebstrap mtools openssh-server openssl \
+	ostree procps softhsm2 squashfs-tools strace uidmap xz-utils zstd
 
 .PHONY: help setup demo test test-full bench lint clean
 
