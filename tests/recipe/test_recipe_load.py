@@ -135,7 +135,7 @@ def test_all_problems_of_a_file_are_reported_together_in_order():
         ("automatic_updates: yes", "wrong-type"),
         ("tests: [{description: a, assertions: []}]", "bad-value"),
         ("tests: [{description: a, assertions: [{service_runing: {name: ssh}}]}]", "unknown-assertion"),
-        ("tests: [{description: a, assertions: [{cis_benchmark: {level: 1}}]}]", "not-supported-yet"),
+        ("tests: [{description: a, assertions: [{cve_count_under: {count: 1}}]}]", "not-supported-yet"),
         ("tests: [{description: a, assertions: [{port_listening: {port: '22'}}]}]", "bad-value"),
         ("users: [{username: a, password: hunter2}]", "plaintext-secret"),
         ("users: [{username: a, password_hash: hunter2}]", "plaintext-secret"),
