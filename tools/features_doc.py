@@ -13,6 +13,14 @@ ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs/features.md"
 BOOTED: Final = ROOT / "docs/features.booted.json"
 BASES: Final = ("debian-12", "debian-13")
+TAIL: Final = """
+## Hardening
+
+An image of Debian 12 with `ssh` and `nginx` at the level `strict` was booted: of the 205 controls of the
+[benchmark](formats.md#benchmark) 188 passed, 17 do not apply, none failed. The report of each control is kept as
+evidence of the check `cis_benchmark`. `standard` differs from CIS level 1 in what the recipe decides there: a
+firewall is a feature, and SSH allows six attempts in two minutes.
+"""
 HEAD: Final = """\
 # Features
 
@@ -40,7 +48,7 @@ def document(catalog: Catalog, noted: dict[str, dict[str, dict[str, str]]]) -> s
         for feature in catalog.features
     ]
     notes = [f"- `{name}`: {text}" for name, text in sorted(noted["notes"].items())]
-    return HEAD + "\n".join(rows) + "\n\n## Notes\n\n" + "\n".join(notes) + "\n"
+    return HEAD + "\n".join(rows) + "\n\n## Notes\n\n" + "\n".join(notes) + "\n" + TAIL
 
 
 if __name__ == "__main__":

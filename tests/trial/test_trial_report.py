@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kiln.trial.evaluate import CheckOutcome
 from kiln.trial.model import CheckResult, Machine, TestReport
 from kiln.trial.report import report_json, report_junit
 from kiln.trial.report_html import report_html
+from kiln.trial.run import with_evidence
 
 MACHINE = Machine("QEMU 7.2", "tcg", "bios", 2048, 2)
 
@@ -71,3 +75,12 @@ def test_the_page_holds_what_the_guest_printed_as_text_only(text: str) -> None:
     assert page.tags.count("tr") == 3
     assert "script" not in page.tags
     assert page.text.index("fail") < page.text.index("plain")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "keep", "kept"), [("fail", False, True), ("pass", False, False), ("pass", True, True)]
+)
+def test_long_output_is_kept_of_what_failed_and_of_reports(tmp_path: Path, verdict, keep: bool, kept: bool) -> None:
+    found = with_evidence(7, CheckOutcome(result(verdict), "every control", keep), tmp_path)
+    assert found.evidence == ("check-007-command.txt" if kept else "")
+    assert [path.read_text() for path in tmp_path.iterdir()] == (["every control"] if kept else [])

@@ -138,7 +138,7 @@ def run_trial(
         machine=Machine(_emulator_version(), spec.accelerator, firmware, spec.memory_mib, spec.cpus),
         boot_seconds=round(boot_seconds, 3),
         total_seconds=round(time.monotonic() - started, 3),
-        checks=tuple(_with_evidence(number, outcome, evidence_dir) for number, outcome in enumerate(outcomes, start=1)),
+        checks=tuple(with_evidence(number, outcome, evidence_dir) for number, outcome in enumerate(outcomes, start=1)),
     )
     write_atomic(evidence_dir / REPORT_JSON, report_json(report))
     write_atomic(evidence_dir / REPORT_JUNIT, report_junit(report))
@@ -239,8 +239,9 @@ def _work_directory(evidence_dir: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _with_evidence(number: int, outcome: CheckOutcome, evidence_dir: Path) -> CheckResult:
-    if not outcome.evidence or outcome.result.verdict == "pass":
+def with_evidence(number: int, outcome: CheckOutcome, evidence_dir: Path) -> CheckResult:
+    """Return the result with the name of the file that now holds its long output: of what failed, or is to be kept."""
+    if not outcome.evidence or (outcome.result.verdict == "pass" and not outcome.keep):
         return outcome.result
     name = f"check-{number:03d}-{outcome.result.type}.txt"
     write_atomic(evidence_dir / name, outcome.evidence.encode("utf-8", "replace"))
