@@ -13,7 +13,7 @@ SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 def tool(*argv: str | Path, stdin: bytes = b"") -> bytes:
     """Run a program of the system and return its output; its errors are in the exception's notes."""
-    environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
+    environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "HOME": "/proc/no-home"}
     words = [str(word) for word in argv]
     done = subprocess.run(words, check=False, env=environment, input=stdin, capture_output=True)
     assert done.returncode == 0, f"{words}: {done.stderr.decode(errors='replace')}"
