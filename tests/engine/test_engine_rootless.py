@@ -43,22 +43,35 @@ def build(home: Path, libdir: Path) -> Any:
     for name in ("mkdir", "copy", "users", "chown"):
         for path in (REPOSITORY / "libdir/stages").glob(f"org.osbuild.{name}*"):
             shutil.copy(path, home / "libdir/stages" / path.name)
+    (home / "checkout").mkdir()
+
+    def reachable(path: str) -> str:
+        """Return where the user finds it: the checkout may lie in root's home."""
+        return (
+            str(home / "checkout" / Path(path).relative_to(REPOSITORY)) if path.startswith(f"{REPOSITORY}/") else path
+        )
 
     def run(document: dict[str, Any], *options: str, ranges: bool = False) -> subprocess.CompletedProcess[str]:
         (home / "manifest.json").write_text(json.dumps(document))
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PYTHONPATH": os.pathsep.join(map(reachable, sys.path)),
+        }
         command = [
-            *("setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups", sys.executable),
+            *("setpriv", "--reuid", str(USER), "--regid", str(USER), "--clear-groups", reachable(sys.executable)),
             *("-m", "kiln.engine.main", "--store", str(home / "store"), "--libdir", str(home / "libdir")),
             *("--output-directory", str(home / "out"), *options, str(home / "manifest.json")),
         ]
+        binds = [(REPOSITORY, home / "checkout")]
         if ranges:
             (home / "subuid").write_text(f"{USER}:{RANGE}:65536\n")
             (home / "subgid").write_text(f"{USER}:{RANGE}:65536\n")
             accounts = Path("/etc/passwd").read_text()
             (home / "passwd").write_text(f"{accounts}kilntest:x:{USER}:{USER}::{home}:/bin/sh\n")
-            binds = " && ".join(f"mount --bind {home}/{name} /etc/{name}" for name in ("subuid", "subgid", "passwd"))
-            command = ["unshare", "--mount", "sh", "-c", f'{binds} && exec "$@"', "sh", *command]
+            binds += [(home / name, Path("/etc", name)) for name in ("subuid", "subgid", "passwd")]
+        mounting = "".join(f"mount --bind {source} {target} && " for source, target in binds)
+        command = ["unshare", "--mount", "sh", "-c", f'{mounting} exec "$@"', "sh", *command]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=home)
 
     probe = subprocess.run(
