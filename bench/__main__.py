@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from bench import documents, engine, road
+from bench import debian, documents, engine, road, scan, trust
 from bench.measure import Row
 from bench.places import scratch
 from bench.results import merge, show
@@ -18,9 +18,10 @@ from bench.results import merge, show
 GROUPS: Final[dict[str, Callable[[Path], Iterable[Row]]]] = {
     "describe": documents.describe,
     "lock": documents.lock,
-    "trust": documents.trust,
+    "trust": lambda directory: [*trust.rows(directory), *scan.rows()],
     "wire": documents.wire,
     "engine": engine.rows,
+    "debian": debian.rows,
     "road": road.rows,
 }
 

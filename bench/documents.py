@@ -1,4 +1,4 @@
-"""What is done in one process: bills of materials, sentences, indexes, signatures."""
+"""What is done in one process: sentences, indexes, signatures."""
 
 from __future__ import annotations
 
@@ -10,43 +10,7 @@ from pathlib import Path
 from bench.measure import Row, compare, median_cpu
 from bench.places import REPOSITORY
 
-PACKAGES = 5_000
 STANZAS = 64_000
-
-
-def trust(_: Path) -> list[Row]:
-    """Both bills of materials of an image of 5,000 packages."""
-    sys.path.insert(0, str(REPOSITORY / "tests/attestation"))
-    from image_sample import make_inventory, make_lock, package  # noqa: PLC0415
-
-    from kiln.artifact.model import QCOW2, Artifact  # noqa: PLC0415
-    from kiln.attestation.components import Bill, components  # noqa: PLC0415
-    from kiln.attestation.cyclonedx import cyclonedx  # noqa: PLC0415
-    from kiln.attestation.spdx import spdx  # noqa: PLC0415
-    from kiln_wire.canonical import canonical_json  # noqa: PLC0415
-    from kiln_wire.digest import Digest  # noqa: PLC0415
-
-    # Each depends on the two before it.
-    names = [f"package-{number}" for number in range(PACKAGES)]
-    before = [tuple(names[max(0, number - 2) : number]) for number in range(PACKAGES)]
-    lock = make_lock(tuple(package(name, depends=depends) for name, depends in zip(names, before, strict=True)))
-    digest = Digest.of(b"x")
-
-    def both() -> None:
-        bill = Bill(
-            name="bench",
-            lock=lock,
-            lock_digest=digest,
-            artifacts=(Artifact("bench.qcow2", QCOW2, digest, 4, "disk"),),
-            components=components(lock, lock.tree("image")),
-            inventory=make_inventory(lock),
-            kiln_version="0",
-        )
-        canonical_json(cyclonedx(bill))
-        canonical_json(spdx(bill))
-
-    command = "python -m bench trust (canonical_json of cyclonedx and spdx)"
-    return [compare("trust.sbom_5000", median_cpu(both, 3), None, "s of CPU for both", command)]
 
 
 def describe(_: Path) -> list[Row]:
