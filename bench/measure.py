@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -48,26 +48,58 @@ def compare(name: str, ours: float, theirs: float | None, unit: str, command: st
 def cost(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Cost:
     """Run a command, and all that it leaves running, to the end; return the cost. Raises CalledProcessError.
 
-    A sandbox's first process outlives the program that made the sandbox. It becomes a child of this process, which
-    waits for it: only what somebody has waited for is counted.
+    CPU is what a control group of its own has counted. Times of children count only what somebody has waited for, and
+    nobody waits in a sandbox that is killed: with them, a stage was three times as cheap as it is.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.monotonic()
     log = cwd / "bench.log"
-    with log.open("wb") as file:
-        done = subprocess.run(argv, cwd=cwd, env=dict(env), check=False, stdout=file, stderr=subprocess.STDOUT)
-    wall = time.monotonic() - started
-    if done.returncode != 0:
-        sys.stderr.write(log.read_text(errors="replace")[-2000:])
-        raise subprocess.CalledProcessError(done.returncode, list(argv))
-    while True:
+    with _group() as group, log.open("wb") as file:
+        started = time.monotonic()
+        done = subprocess.run(
+            ["sh", "-c", 'echo 0 > "$0" && exec "$@"', str(group / "cgroup.procs"), *argv],
+            cwd=cwd,
+            env=dict(env),
+            check=False,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        wall = time.monotonic() - started
+        if done.returncode != 0:
+            sys.stderr.write(log.read_text(errors="replace")[-2000:])
+            raise subprocess.CalledProcessError(done.returncode, list(argv))
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+        return Cost(wall, _used_seconds(group))
+
+
+@contextmanager
+def _group() -> Iterator[Path]:
+    """Make a control group that counts CPU: of version 1, or of version 2, which counts without a controller."""
+    for mount in ("/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        if not any(Path(mount, name).exists() for name in ("cpuacct.usage", "cgroup.subtree_control")):
+            continue
+        group = Path(mount, f"kiln-bench-{os.getpid()}")
+        group.mkdir()
         try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            break
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            yield group
+        finally:
+            for inner in sorted(group.rglob("*"), reverse=True):
+                if inner.is_dir():
+                    inner.rmdir()
+            group.rmdir()
+        return
+    sys.exit("there are no control groups here to count CPU with")
+
+
+def _used_seconds(group: Path) -> float:
+    usage = group / "cpuacct.usage"
+    if usage.exists():
+        return int(usage.read_text()) / 1e9
+    fields = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
+    return int(fields["usage_usec"]) / 1e6
 
 
 def best(run: Callable[[int], Cost], times: int) -> Cost:

@@ -289,7 +289,11 @@ def test_attack_symlink_race(box: Machine, image: Path, tmp_path: Path) -> None:
     thread.start()
     try:
         for _ in range(30):
-            result = box.verify(image)
+            try:
+                result = box.verify(image)
+            except KilnError as error:  # the directory was not there at all when it was opened
+                assert error.reason in ("no-image", "unreadable")
+                continue
             # what was seen is either the image or a refusal, never the other one's file as this one's
             assert ("evidence/build.log", "changed") not in reasons(result)
             assert result.verdict == "verified" or reasons(result)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,8 +33,7 @@ def verify_image(
         is_directory = path.is_dir()
         path = path.resolve(strict=True)
         directory = path if is_directory else path.parent
-        size_bytes = sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file())
-        with DirectoryFiles(directory, on_bytes=_Meter(sink or NullSink(), size_bytes).count) as files:
+        with DirectoryFiles(directory, on_bytes=_Meter(sink or NullSink(), _size_bytes(directory)).count) as files:
             return verify(files, trust, image="" if is_directory else path.name, policy=policy)
     except FileNotFoundError as error:
         raise KilnError(
@@ -50,6 +51,16 @@ def verify_image(
             hint="run as a user who may read it",
             exit_status=ExitStatus.INFRASTRUCTURE,
         ) from error
+
+
+def _size_bytes(directory: Path) -> int:
+    """Return the size of all files, for the progress only: what comes or goes meanwhile is the verifier's to judge."""
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                total += Path(folder, name).lstat().st_size
+    return total
 
 
 class _Meter:
