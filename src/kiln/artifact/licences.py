@@ -94,11 +94,22 @@ def _parsed(text: str) -> str:
     from boolean import ParseError  # noqa: PLC0415 - license-expression is built on it
     from license_expression import ExpressionError  # noqa: PLC0415 - only images being built need it
 
+    if not _balanced(text):
+        return ""  # the library takes an open parenthesis for an operand, and only an assertion stops it
     try:
         found = spdx_licensing().parse(text)
-    except (ExpressionError, ParseError, IndexError, TypeError, AttributeError):
+    except (ExpressionError, ParseError, AssertionError, IndexError, TypeError, AttributeError):
         return ""  # the library's own errors, and those that it lets through where operators stand alone
     return "" if found is None else str(found)
+
+
+def _balanced(text: str) -> bool:
+    depth = 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _words(piece: str, synopsis: str, texts: dict[str, str], references: dict[str, str]) -> str:
